@@ -1,0 +1,46 @@
+# driftline. `make` alone lists the targets.
+.DEFAULT_GOAL := help
+SHELL := /bin/bash
+PYTHON ?= python3
+VENV ?= .venv
+BIN := $(VENV)/bin
+READY := $(VENV)/.driftline-ready
+
+help: ## List the targets
+	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-10s %s\n", $$1, $$2}'
+
+setup: $(READY) ## Make the environment in .venv (the other targets do it themselves)
+
+$(READY): pyproject.toml constraints.txt
+	@$(PYTHON) -c 'import sys; sys.exit("driftline needs Python 3.11 or newer; this is " + sys.version.split()[0] + " (set PYTHON=...)" if sys.version_info < (3, 11) else 0)'
+	@test -x $(BIN)/python || { echo "making $(VENV)"; $(PYTHON) -m venv $(VENV) || { echo "cannot make $(VENV): is the package python3-venv installed?" >&2; exit 1; }; }
+	@echo "installing driftline and what it stands on into $(VENV) (about a minute, once)"
+	@$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[embedded,dev]'
+	@touch $(READY)
+
+demo: $(READY) ## Replay real data through the whole line; watch a bad release being rolled back
+	@$(BIN)/driftline demo $(ARGS)
+
+test: lint ## Set up, check, and run every test that this machine can run
+	@$(BIN)/python -m pytest --doctest-modules $(ARGS)
+
+check: lint ## What every commit must pass: formatting, lint, types, imports, the quick tests
+	@$(BIN)/python -m pytest --doctest-modules tests/unit tests/laws tests/contract tests/golden detectors streams sinks $(ARGS)
+
+lint: $(READY)
+	@$(BIN)/ruff format --check --quiet .
+	@$(BIN)/ruff check --quiet .
+	@$(BIN)/mypy
+	@$(BIN)/lint-imports
+
+format: $(READY) ## Format and fix what can be fixed
+	@$(BIN)/ruff format .
+	@$(BIN)/ruff check --fix .
+
+bench: $(READY) ## Benchmarks in their quick form: make bench, or python -m bench hotpath|latency|memory
+	@for each in hotpath latency memory; do $(BIN)/python -m bench $$each --quick || exit 1; done
+
+clean: ## Remove what was built and what runs left behind
+	rm -rf $(VENV) var build dist *.egg-info .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache
+
+.PHONY: help setup demo test check lint format bench clean
