@@ -1,0 +1,58 @@
+"""A finding: what one detector says of one column of one release over one window."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from enum import StrEnum
+
+from detectors.release import Release
+
+
+class Outcome(StrEnum):
+    """What a finding says. There is no "unknown": no answer is INSUFFICIENT, with a reason."""
+
+    PASS = "pass"
+    INSUFFICIENT = "insufficient"
+    FAIL = "fail"
+
+
+class Evidence(StrEnum):
+    """Whether more data can still change a finding."""
+
+    FINAL = "final"
+    PARTIAL = "partial"
+    ESTIMATED = "estimated"
+
+
+@dataclass(frozen=True, slots=True)
+class Finding:
+    """The outcome for one (release, segment, column, window, detector).
+
+    ``against`` names what the release was compared with: ``reference:<id>``,
+    ``production:<version>``, or ``""`` where a plain limit was applied. ``statistic`` is NaN if it
+    could not be computed, and then ``outcome`` is INSUFFICIENT and ``reason`` says why.
+    ``threshold`` is NaN where the statistic is only shown and decides nothing (``decides`` False).
+    ``revision`` counts corrections of the same window by late rows; the highest one is valid.
+    """
+
+    release: Release
+    segment: str
+    column: str
+    window_ms: int
+    window_start_ms: int
+    revision: int
+    detector: str
+    against: str
+    statistic: float
+    threshold: float
+    n: int
+    n_against: int
+    outcome: Outcome
+    reason: str
+    decides: bool
+    critical: bool
+    evidence: Evidence = Evidence.FINAL
+
+    @property
+    def window_end_ms(self) -> int:
+        return self.window_start_ms + self.window_ms
