@@ -1,0 +1,1 @@
+"""How driftline is run: SQL migrations, Kafka for tests, containers."""

@@ -1,0 +1,229 @@
+"""The tables, once: names, columns and keys that SQL, the store, Grafana and the API agree on.
+
+Each table is a ReplacingMergeTree whose sorting key is the identity of a row, so that writing a
+row twice changes nothing and a higher ``revision`` replaces a lower one. Read with ``FINAL`` (or
+``argMax``) where that matters. The SQL itself is in deploy/sql; a test holds the two together.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+DATABASE = "driftline"
+
+STORED_AT = "stored_at"
+"""Every table also has this MATERIALIZED column, the time of the insert, which ``SELECT *`` leaves
+out. Retention counts from it: replayed events keep their old event times."""
+
+
+@dataclass(frozen=True, slots=True)
+class Column:
+    """One column of a table: its name and its ClickHouse type."""
+
+    name: str
+    type: str
+
+
+@dataclass(frozen=True, slots=True)
+class Table:
+    """A table of results. ``key``: sorting key = identity of a row; ``version`` decides replays."""
+
+    name: str
+    columns: tuple[Column, ...]
+    key: tuple[str, ...]
+    version: str
+
+    @property
+    def column_names(self) -> tuple[str, ...]:
+        return tuple(column.name for column in self.columns)
+
+
+def _table(name: str, key: str, version: str, columns: str) -> Table:
+    """Columns written as ``name Type`` lines, to be read like the SQL they stand for."""
+    parsed = tuple(Column(*line.split(None, 1)) for line in columns.strip().splitlines())
+    return Table(name, parsed, tuple(key.split()), version)
+
+
+_RELEASE = """
+model LowCardinality(String)
+version String
+role LowCardinality(String)
+"""
+
+WINDOWS = _table(
+    "windows",
+    "model version role segment column window_ms window_start reference",
+    "revision",
+    _RELEASE.strip()
+    + """
+segment String
+column String
+kind LowCardinality(String)
+window_ms UInt32
+window_start DateTime64(3, 'UTC')
+window_end DateTime64(3, 'UTC')
+reference String
+revision UInt32
+events UInt64
+n UInt64
+nulls UInt64
+errors UInt64
+mean Nullable(Float64)
+sd Nullable(Float64)
+min Nullable(Float64)
+max Nullable(Float64)
+p50 Nullable(Float64)
+p95 Nullable(Float64)
+p99 Nullable(Float64)
+p999 Nullable(Float64)
+histogram Array(UInt64)
+categories Map(String, UInt64)
+offset UInt64
+""",
+)
+
+FINDINGS = _table(
+    "findings",
+    "model version role segment column window_ms window_start detector against",
+    "revision",
+    _RELEASE.strip()
+    + """
+segment String
+column String
+window_ms UInt32
+window_start DateTime64(3, 'UTC')
+window_end DateTime64(3, 'UTC')
+detector LowCardinality(String)
+against String
+revision UInt32
+statistic Nullable(Float64)
+threshold Nullable(Float64)
+n UInt64
+n_against UInt64
+outcome LowCardinality(String)
+reason String
+decides Bool
+critical Bool
+evidence LowCardinality(String)
+offset UInt64
+""",
+)
+
+VERDICTS = _table(
+    "verdicts",
+    "model version role as_of sequence",
+    "offset",
+    _RELEASE.strip()
+    + """
+sequence UInt64
+status LowCardinality(String)
+reason String
+as_of DateTime64(3, 'UTC')
+window_start DateTime64(3, 'UTC')
+window_ms UInt32
+baseline_version String
+events UInt64
+p95_latency_ms Nullable(Float64)
+p99_latency_ms Nullable(Float64)
+columns Array(String)
+offset UInt64
+""",
+)
+
+ACTIONS = _table(
+    "actions",
+    "action_key receiver step",
+    "revision",
+    """
+action_key String
+step UInt32
+kind LowCardinality(String)
+model LowCardinality(String)
+version String
+role LowCardinality(String)
+return_to String
+receiver String
+state LowCardinality(String)
+attempt UInt32
+reason String
+detail String
+at DateTime64(3, 'UTC')
+revision UInt64
+""",
+)
+
+DEAD_LETTERS = _table(
+    "dead_letters",
+    "topic partition offset row",
+    "seen_at",
+    """
+topic LowCardinality(String)
+partition Int32
+offset Int64
+row Int32
+reason String
+bytes UInt64
+seen_at DateTime64(3, 'UTC')
+""",
+)
+
+INTAKE = _table(
+    "intake",
+    "topic partition first_offset",
+    "last_offset",
+    """
+topic LowCardinality(String)
+partition Int32
+first_offset Int64
+last_offset Int64
+messages UInt64
+events UInt64
+dead UInt64
+late UInt64
+capped UInt64
+seen_at DateTime64(3, 'UTC')
+""",
+)
+
+REFERENCES = _table(
+    "references",
+    "model reference",
+    "effective_from",
+    """
+model LowCardinality(String)
+reference String
+origin String
+rows UInt64
+columns UInt32
+effective_from DateTime64(3, 'UTC')
+content String
+""",
+)
+
+EVENTS = _table(
+    "events",
+    "model version role ts topic partition offset row",
+    "offset",
+    _RELEASE.strip()
+    + """
+kind LowCardinality(String)
+ts DateTime64(3, 'UTC')
+topic LowCardinality(String)
+partition Int32
+offset Int64
+row Int32
+numbers Map(String, Float64)
+texts Map(String, String)
+""",
+)
+
+TABLES: tuple[Table, ...] = (
+    WINDOWS,
+    FINDINGS,
+    VERDICTS,
+    ACTIONS,
+    DEAD_LETTERS,
+    INTAKE,
+    REFERENCES,
+    EVENTS,
+)
