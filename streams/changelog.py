@@ -1,0 +1,58 @@
+"""A Faust table, written with the partition named and the acknowledgement awaited.
+
+Faust finds the partition of a table entry from the event that is being processed and does not wait
+for the changelog. The judge needs to know when an entry is safe, and deliver writes between events
+as well, so both go through here.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Awaitable, Iterable, Iterator
+from typing import Any
+
+
+class Changelog:
+    """Bytes by key, kept in a compacted Kafka topic."""
+
+    def __init__(self, table: Any) -> None:
+        self._table = table
+
+    def get(self, key: bytes) -> bytes | None:
+        value = self._table.data.get(key)
+        return value if isinstance(value, bytes) else None
+
+    def __iter__(self) -> Iterator[bytes]:
+        return (key for key, _ in self.items())
+
+    def items(self) -> Iterator[tuple[bytes, bytes]]:
+        for key, value in list(self._table.data.items()):
+            if isinstance(key, bytes) and isinstance(value, bytes):
+                yield key, value
+
+    def put(self, partition: int, key: bytes, value: bytes) -> Awaitable[object]:
+        """Store an entry; what is returned is done when Kafka has it."""
+        self._table.data[key] = value
+        return self._send(partition, key, value)
+
+    def remove(self, partition: int, key: bytes) -> Awaitable[object]:
+        """Forget an entry."""
+        self._table.data.pop(key, None)
+        return self._send(partition, key, None)
+
+    def _send(self, partition: int, key: bytes, value: bytes | None) -> Awaitable[object]:
+        sent: Awaitable[object] = self._table.send_changelog(
+            partition, key, value, key_serializer="raw", value_serializer="raw"
+        )
+        return sent
+
+
+async def acknowledged(pending: Iterable[Awaitable[object]]) -> None:
+    """Wait until Kafka has all of them."""
+    waiting = list(pending)
+    if waiting:
+        await asyncio.gather(*(_one(each) for each in waiting))
+
+
+async def _one(pending: Awaitable[object]) -> None:
+    await pending

@@ -1,0 +1,261 @@
+"""The configuration: one YAML file, then ``DRIFTLINE__A__B`` variables, then checks.
+
+Each part declares its own settings as a frozen dataclass beside its code; `Config` only puts them
+together. Everything has a default that works: no file, or an empty one, is a configuration. What
+is refused is refused with its place, all of it at once (`ConfigError`).
+
+A field ``x_ms`` is written ``x: 10s``. A variable's name is the path to a setting in capitals,
+with ``__`` between the parts (``DRIFTLINE__TIME__PANE=5s``, ``DRIFTLINE__INPUTS__0__TOPIC=a``);
+lists and mappings are given as YAML in one line. A variable that names nothing is refused as well:
+a mistyped override that is silently ignored is worse than none.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, ClassVar, Final
+
+from pydantic import BaseModel, ConfigDict, ValidationError
+
+from detectors.policy import PolicySettings
+from detectors.thresholds import ThresholdSettings
+from sinks.clickhouse import StoreSettings
+from sinks.egress import EgressSettings
+from sinks.receivers import ReceiversSettings
+from sinks.serve_settings import ServeSettings
+from streams.cardinality import Limits
+from streams.config_reader import (
+    Location,
+    OverrideError,
+    Problem,
+    Reader,
+    Written,
+    is_settings,
+    members,
+    overlay,
+    path_text,
+    public_name,
+    settings_fields,
+)
+from streams.errors import UserError, one_line
+from streams.inputs import InputSettings
+from streams.kafka import KafkaSettings
+from streams.outbox import OutboxSettings
+from streams.reference_files import ReferenceSettings
+from streams.sampling import SampleSettings
+from streams.standing import JudgeSettings
+from streams.summarizer import SummarizeSettings
+from streams.timeline import TimeSettings
+from streams.yaml_file import Fields, Node, YamlError, read_yaml
+
+PREFIX: Final = "DRIFTLINE__"
+MAX_PROBLEMS_SHOWN: Final = 20
+
+
+@dataclass(frozen=True, slots=True)
+class ModelSettings:
+    """What may differ for one model. A section given under ``models.NAME`` starts from the
+    section of the same name for all models; only the keys it names change."""
+
+    __pydantic_config__: ClassVar[dict[str, str]] = {"extra": "forbid"}
+
+    detect: ThresholdSettings = field(default_factory=ThresholdSettings)
+    judge: JudgeSettings = field(default_factory=JudgeSettings)
+    policy: PolicySettings = field(default_factory=PolicySettings)
+
+
+class Config(BaseModel):
+    """All settings of all parts."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid", validate_default=False)
+
+    kafka: KafkaSettings = KafkaSettings()
+    inputs: tuple[InputSettings, ...] = (InputSettings(),)
+    time: TimeSettings = TimeSettings()
+    summarize: SummarizeSettings = SummarizeSettings()
+    limits: Limits = Limits()
+    references: ReferenceSettings = ReferenceSettings()
+    judge: JudgeSettings = JudgeSettings()
+    events: SampleSettings = SampleSettings()
+    detect: ThresholdSettings = ThresholdSettings()
+    policy: PolicySettings = PolicySettings()
+    outbox: OutboxSettings = OutboxSettings()
+    receivers: ReceiversSettings = ReceiversSettings()
+    egress: EgressSettings = EgressSettings()
+    store: StoreSettings = StoreSettings()
+    serve: ServeSettings = ServeSettings()
+    models: Mapping[str, ModelSettings] = {}
+
+    def model(self, name: str) -> ModelSettings:
+        """The settings of one model: its own, or those for all."""
+        own = self.models.get(name)
+        if own is not None:
+            return own
+        return ModelSettings(**{name: getattr(self, name) for name in _OVERRIDABLE})
+
+    def __repr__(self) -> str:
+        # Settings hold passwords: they are shown by `streams.config_view` only, which masks them.
+        return "Config(…)"
+
+    __str__ = __repr__
+
+
+_OVERRIDABLE: Final = tuple(settings_fields(ModelSettings))
+
+
+class ConfigError(UserError):
+    """The configuration is refused. ``problems`` has everything that is wrong with it."""
+
+    def __init__(self, problems: tuple[Problem, ...]) -> None:
+        first = problems[0]
+        super().__init__(first.what, first.where, first.hint)
+        self.problems = problems
+
+    def __str__(self) -> str:
+        lines = [_line(problem) for problem in self.problems[:MAX_PROBLEMS_SHOWN]]
+        left = len(self.problems) - len(lines)
+        return "\n".join([*lines, f"and {left} more"] if left else lines)
+
+
+def _line(problem: Problem) -> str:
+    what = f"{problem.path}: {problem.what}" if problem.path else problem.what
+    return one_line(what, problem.where, problem.hint)
+
+
+def load_config(path: Path | None, environ: Mapping[str, str]) -> Config:
+    """The configuration of a file (None: all defaults) and of the variables in ``environ``.
+
+    Raises `ConfigError`.
+    """
+    try:
+        tree = read_yaml(path) if path is not None else Fields({}, {}, "the defaults")
+    except YamlError as error:
+        raise ConfigError((Problem("", error.where, error.what, error.hint),)) from None
+    return build_config(tree, environ)
+
+
+def build_config(tree: Fields, environ: Mapping[str, str]) -> Config:
+    """As `load_config`, for a tree already read."""
+    reader = Reader()
+    merged: Node = tree
+    # Sorted, so that DRIFTLINE__INPUTS is laid down before DRIFTLINE__INPUTS__0__TOPIC.
+    for name in sorted(n for n in environ if n.startswith(PREFIX)):
+        where = f"variable {name}"
+        try:
+            parts = name.removeprefix(PREFIX).split("__")
+            merged = overlay(merged, Config, parts, Written(environ[name], where))
+        except OverrideError as error:
+            reader.problems.append(Problem("", where, error.what, error.hint))
+        except YamlError as error:
+            reader.problems.append(Problem("", where, error.what, error.hint))
+    plain = reader.read(merged, Config)
+    _inherit(plain)
+    # JSON, because pydantic's strict mode takes no list for a tuple from Python, but does from
+    # JSON; strict, because "5" for 5 or 1 for true is a mistake that should be said.
+    problems = list(reader.problems)
+    try:
+        config = Config.model_validate_json(json.dumps(plain), strict=True)
+    except ValidationError as error:
+        # A value that was refused already is missing here; that is no second problem.
+        problems += [
+            _refused(each, reader)
+            for each in error.errors(include_url=False)
+            if each["loc"] not in reader.refused
+        ]
+        raise ConfigError(tuple(problems)) from None
+    if not problems:
+        problems = _contradictions(config, reader)
+    if problems:
+        raise ConfigError(tuple(problems))
+    return config
+
+
+def _inherit(plain: dict[str, Any]) -> None:
+    """Complete each model's sections from the sections for all models."""
+    for own in plain.get("models", {}).values():
+        for section in _OVERRIDABLE:
+            own[section] = _over(plain.get(section, {}), own.get(section, {}))
+
+
+def _over(base: Any, own: Any) -> Any:
+    if not isinstance(base, dict) or not isinstance(own, dict):
+        return own
+    return {**base, **{k: _over(base.get(k), v) if k in base else v for k, v in own.items()}}
+
+
+_TYPES: Final[Mapping[str, tuple[str, str]]] = {
+    "bool_type": ("not true or false", "write true or false"),
+    "int_type": ("not a whole number", "write a whole number without quotes"),
+    "int_from_float": ("not a whole number", "write a whole number"),
+    "float_type": ("not a number", "write a number without quotes"),
+    "string_type": ("not text", "put it in quotes"),
+    "tuple_type": ("not a list", "write it as a list: [a, b]"),
+    "list_type": ("not a list", "write it as a list: [a, b]"),
+    "dataclass_type": ("not a mapping", "write `key: value` lines below it"),
+    "mapping_type": ("not a mapping", "write `key: value` lines below it"),
+    "dict_type": ("not a mapping", "write `key: value` lines below it"),
+}
+
+
+def _refused(error: Any, reader: Reader) -> Problem:
+    """One of pydantic's errors in our words; never with the value, which may be a secret."""
+    location: Location = tuple(error["loc"])
+    text = str(error["msg"]).removeprefix("Value error, ")
+    if error["type"] == "value_error":
+        location = _blamed(location, text)
+    said, hint = _TYPES.get(error["type"], (text[:1].lower() + text[1:], ""))
+    if error["type"] == "value_error":
+        # Some sections name themselves in their message; the place is named once.
+        said = text.removeprefix(f"{path_text(location)}: ")
+    return Problem(path_text(location), reader.place(location), said, hint)
+
+
+def _blamed(location: Location, text: str) -> Location:
+    """A section refuses itself as a whole; the key that its message names is what to show."""
+    wanted: Any = Config
+    for part in location:
+        classes = [w for w in members(wanted) if is_settings(w)]
+        if not classes or not isinstance(part, str) or part not in settings_fields(classes[0]):
+            return location
+        wanted = settings_fields(classes[0])[part]
+    classes = [w for w in members(wanted) if is_settings(w)]
+    if not classes:
+        return location
+    for name in sorted(settings_fields(classes[0]), key=len, reverse=True):
+        if re.search(rf"\b({re.escape(name)}|{re.escape(public_name(name))})\b", text):
+            return (*location, name)
+    return location
+
+
+def _contradictions(config: Config, reader: Reader) -> list[Problem]:
+    """What no single section can see."""
+    found: list[Problem] = []
+
+    def refuse(location: Location, what: str, hint: str) -> None:
+        found.append(Problem(path_text(location), reader.place(location), what, hint))
+
+    if not config.inputs:
+        refuse(("inputs",), "no topic", "name at least one, as in `inputs: [{topic: predictions}]`")
+    seen: set[str] = set()
+    for index, each in enumerate(config.inputs):
+        if each.topic in seen:
+            refuse(("inputs", index), f"topic `{each.topic}` stands twice", "keep one")
+        seen.add(each.topic)
+    time = config.time
+    if time.out_of_orderness_ms > time.allowed_lateness_ms:
+        refuse(
+            ("time", "out_of_orderness_ms"),
+            "longer than allowed_lateness, so that rows would be late before their window closes",
+            "make allowed_lateness the longer one",
+        )
+    if time.allowed_lateness_ms > time.max_age_ms:
+        refuse(
+            ("time", "allowed_lateness_ms"),
+            "longer than max_age, beyond which events are refused",
+            "make it shorter, or max_age longer",
+        )
+    return found

@@ -1,0 +1,411 @@
+"""The judge of one model: deltas in, windows, findings and verdicts out. Pure: no Kafka, no clock.
+
+Everything it does follows from the records of driftline.summaries in their order, the references
+and the settings; so replaying the same records gives the same findings and verdicts, bit for bit.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from dataclasses import dataclass, field
+
+from detectors.finding import Finding
+from detectors.layout import Header
+from detectors.reference import Reference, layout_for, reference_from_summaries
+from detectors.release import ALL, OTHER, Role
+from detectors.summary import Summaries
+from detectors.thresholds import Against, Comparison, Place, ThresholdSettings, judge_columns
+from detectors.verdict import Verdict
+from streams.figures import window_rows
+from streams.model_state import Interval, IntervalKey, ModelState, ReleaseTrack
+from streams.standing import (
+    JudgeSettings,
+    Standings,
+    baseline,
+    broken_split,
+    decide,
+    observe,
+)
+from streams.timeline import PartitionTime, TimeSettings, aligned, watermark
+from streams.wire import Delta, Progress, Row, unpack
+
+LEARNING_MS = 0
+"""Length of the interval that collects production's summaries until a reference is learnt."""
+MAX_RELEASES = 200
+"""Of one model; further ones are folded into the version ``__other__``."""
+
+
+@dataclass(slots=True)
+class Outputs:
+    """What one record led to, in the order in which it must be published."""
+
+    windows: list[Row] = field(default_factory=list)
+    findings: list[Finding] = field(default_factory=list)
+    verdicts: list[Verdict] = field(default_factory=list)
+    learnt: list[Reference] = field(default_factory=list)
+    late: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class ModelSettings:
+    """All that shapes the judgement of one model."""
+
+    time: TimeSettings
+    thresholds: ThresholdSettings
+    judge: JudgeSettings
+
+
+class ModelJudge:
+    """Holds the state of one model between records.
+
+    ``changed`` and ``removed`` name the intervals that the last record touched: the caller writes
+    them to the changelog, then the state.
+    """
+
+    def __init__(
+        self,
+        state: ModelState,
+        intervals: dict[IntervalKey, Interval],
+        settings: ModelSettings,
+        reference_of: Callable[[str], Reference | None],
+        reference_by_id: Callable[[str], Reference | None],
+    ) -> None:
+        self.state = state
+        self.intervals = intervals
+        self.changed: set[IntervalKey] = set()
+        self.removed: set[IntervalKey] = set()
+        self._settings = settings
+        self._reference_of = reference_of
+        self._reference_by_id = reference_by_id
+        self._standings = Standings(state.standings, settings.judge, settings.time.windows_ms[0])
+
+    # --- records -----------------------------------------------------------------------------
+
+    def begin(self) -> None:
+        """Before each record: forget what the last one touched, and drop what was finished by it.
+
+        Finished intervals go one record late, so that a record processed twice (after a crash)
+        still finds everything it found the first time.
+        """
+        self.changed.clear()
+        self.removed = {key for key in self.intervals if self._finished(key)}
+        for key in self.removed:
+            del self.intervals[key]
+        self.state.revisions = {
+            (length, start): n
+            for (length, start), n in self.state.revisions.items()
+            if start + length + self._time.allowed_lateness_ms > self.state.closed_ms
+        }
+
+    def delta(self, delta: Delta, offset: int) -> Outputs:
+        """Merge what a worker added."""
+        outputs = Outputs()
+        self.state.topics = sorted({*self.state.topics, *delta.topics})
+        self.state.wall_ms = max(self.state.wall_ms, delta.wall_ms)
+        layout = layout_for(self._known(delta.reference), delta.columns)
+        for group in delta.groups:
+            summaries = unpack(group.summaries, layout)
+            version, role = self._admit(group.version, group.role)
+            if group.segment == ALL:
+                track = self._track(version, role, group.pane_ms, delta.wall_ms)
+                track.events += summaries.events
+            self._add_group(group.pane_ms, version, role, group.segment, summaries, offset, outputs)
+        self.state.late += outputs.late
+        return outputs
+
+    def progress(
+        self,
+        progress: Progress,
+        partitions: Mapping[tuple[str, int], PartitionTime],
+        offset: int,
+    ) -> Outputs:
+        """Advance the watermark; close panes and windows that it passed; decide."""
+        outputs = Outputs()
+        mark = max(watermark(self.state.topics, partitions, self._time), self.state.closed_ms)
+        before = self.state.closed_ms
+        if aligned(mark, self._time.pane_ms) > aligned(before, self._time.pane_ms):
+            self._close_panes(mark, offset)
+            self._close_windows(before, mark, offset, outputs)
+            self.state.closed_ms = mark
+        self._decide(progress.wall_ms, offset, outputs)
+        return outputs
+
+    # --- panes and windows -------------------------------------------------------------------
+
+    @property
+    def _time(self) -> TimeSettings:
+        return self._settings.time
+
+    def _known(self, reference: str) -> Reference | None:
+        if not reference:
+            return None
+        found = self._reference_by_id(reference)
+        if found is None:
+            raise LookupError(f"reference {reference} of {self.state.model!r} is not known here")
+        return found
+
+    def _admit(self, version: str, role: Role) -> tuple[str, Role]:
+        if (version, role) in self.state.releases or len(self.state.releases) < MAX_RELEASES:
+            return version, role
+        return OTHER, role
+
+    def _track(self, version: str, role: Role, pane_ms: int, wall_ms: int) -> ReleaseTrack:
+        track = self.state.releases.get((version, role))
+        if track is None:
+            track = ReleaseTrack(pane_ms, pane_ms, wall_ms)
+            self.state.releases[version, role] = track
+        track.first_ms = min(track.first_ms, pane_ms)
+        track.last_ms = max(track.last_ms, pane_ms + self._time.pane_ms)
+        track.wall_ms = max(track.wall_ms, wall_ms)
+        return track
+
+    def _add_group(
+        self,
+        pane_ms: int,
+        version: str,
+        role: Role,
+        segment: str,
+        summaries: Summaries,
+        offset: int,
+        outputs: Outputs,
+    ) -> None:
+        pane = IntervalKey(self._time.pane_ms, pane_ms, version, role, segment)
+        if pane.end_ms > self.state.closed_ms:
+            self._add(pane, [summaries], offset)
+            return
+        shortest = self._time.windows_ms[0]
+        if self._expired(aligned(pane_ms, shortest) + shortest):
+            if segment == ALL:
+                outputs.late += summaries.events
+            return
+        for length in self._time.windows_ms:
+            start = aligned(pane_ms, length)
+            self._add(IntervalKey(length, start, version, role, segment), [summaries], offset)
+            closed = start + length <= self.state.closed_ms
+            if closed and (length, start) not in self.state.corrected:
+                self.state.corrected.append((length, start))
+
+    def _add(self, key: IntervalKey, blocks: Iterable[Summaries], offset: int) -> None:
+        interval = self.intervals.get(key)
+        if interval is None:
+            interval = self.intervals[key] = Interval()
+        elif interval.applied >= offset and key not in self.changed:
+            return  # this record is being processed again, and the entry already has it
+        for block in blocks:
+            interval.add(block)
+        interval.applied = offset
+        self.changed.add(key)
+        self.removed.discard(key)
+
+    def _expired(self, end_ms: int) -> bool:
+        return end_ms + self._time.allowed_lateness_ms <= self.state.closed_ms
+
+    def _finished(self, key: IntervalKey) -> bool:
+        if key.length_ms == LEARNING_MS:
+            return self.state.learnt
+        if key.length_ms == self._time.pane_ms and key.length_ms not in self._time.windows_ms:
+            return key.end_ms <= self.state.closed_ms
+        return self._expired(key.end_ms)
+
+    def _close_panes(self, mark: int, offset: int) -> None:
+        panes = [
+            key
+            for key in self.intervals
+            if key.length_ms == self._time.pane_ms and self.state.closed_ms < key.end_ms <= mark
+        ]
+        for pane in sorted(panes):
+            blocks = list(self.intervals[pane].blocks.values())
+            for length in self._time.windows_ms:
+                if length != self._time.pane_ms:
+                    start = aligned(pane.start_ms, length)
+                    window = IntervalKey(length, start, pane.version, pane.role, pane.segment)
+                    self._add(window, blocks, offset)
+
+    def _close_windows(self, before: int, mark: int, offset: int, outputs: Outputs) -> None:
+        ends: dict[tuple[int, int], list[IntervalKey]] = {}
+        for key in self.intervals:
+            if key.length_ms in self._time.windows_ms and key.end_ms <= mark:
+                ends.setdefault((key.length_ms, key.start_ms), []).append(key)
+        corrected = set(self.state.corrected)
+        self.state.corrected = []
+        for (length, start), keys in sorted(ends.items(), key=lambda item: (sum(item[0]), item[0])):
+            if (length, start) in corrected:
+                revision = self.state.revisions.get((length, start), 0) + 1
+                self.state.revisions[length, start] = revision
+            elif start + length > before:
+                revision = 0
+            else:
+                continue
+            self._evaluate(length, start, sorted(keys), revision, offset, outputs)
+
+    # --- judging -----------------------------------------------------------------------------
+
+    def _evaluate(
+        self,
+        length: int,
+        start: int,
+        keys: list[IntervalKey],
+        revision: int,
+        offset: int,
+        outputs: Outputs,
+    ) -> None:
+        reference = self._reference_of(self.state.model)
+        production = self._production(keys)
+        for key in keys:
+            release = self.state.release(key.version, key.role)
+            shown = _block(self.intervals[key], reference)
+            outputs.windows += window_rows(release, key, shown, revision, offset)
+            place = Place(release, key.segment, length, start, revision)
+            for comparison in self._comparisons(key, shown, reference, production):
+                findings = judge_columns(self._settings.thresholds, comparison, place)
+                outputs.findings += findings
+                self._standings.enter(findings)
+            track = self.state.releases.get((key.version, key.role))
+            if track is not None:
+                observe(track, key, shown)
+        if length == self._time.windows_ms[0] and revision == 0:
+            self._learn(keys, reference, offset, outputs)
+
+    def _comparisons(
+        self,
+        key: IntervalKey,
+        shown: Summaries,
+        reference: Reference | None,
+        production: str | None,
+    ) -> Iterator[Comparison]:
+        """What a release is compared with in one window: the reference, and for anything but
+        production itself the production traffic of the same window."""
+        if reference is not None and shown.layout.reference == reference.id:
+            normal = reference.segments.get(key.segment)
+            if key.segment == ALL:
+                normal = reference.summaries
+            if normal is not None:
+                name = f"reference:{reference.id}"
+                yield Comparison(shown, normal, name, Against.REFERENCE)
+        if key.role is Role.PRODUCTION or production is None:
+            return
+        twin = self.intervals.get(
+            IntervalKey(key.length_ms, key.start_ms, production, Role.PRODUCTION, key.segment)
+        )
+        pair = _common_blocks(self.intervals[key], twin) if twin else None
+        if pair is not None:
+            yield Comparison(*pair, f"production:{production}", Against.PRODUCTION)
+
+    def _production(self, keys: Iterable[IntervalKey]) -> str | None:
+        """The production version with most of the traffic in a window."""
+        events = {
+            key.version: self.intervals[key].events()
+            for key in keys
+            if key.role is Role.PRODUCTION and key.segment == ALL and key.version != OTHER
+        }
+        return max(events, key=lambda version: (events[version], version)) if events else None
+
+    def _learn(
+        self,
+        keys: Iterable[IntervalKey],
+        reference: Reference | None,
+        offset: int,
+        outputs: Outputs,
+    ) -> None:
+        """Without a reference, the first production events become one."""
+        wanted = self._settings.judge.learn_events
+        if reference is not None or self.state.learnt or wanted == 0 or self.state.model == OTHER:
+            return
+        for key in keys:
+            if key.role is not Role.PRODUCTION or key.segment != ALL or key.version == OTHER:
+                continue
+            learning = IntervalKey(LEARNING_MS, 0, key.version, key.role, ALL)
+            block = self.intervals[key].blocks.get("")
+            if block is None:
+                continue
+            self._add(learning, [block], offset)
+            collected = self.intervals[learning].blocks[""]
+            if collected.header(Header.PREDICTIONS) >= wanted:
+                origin = f"learnt from the first {collected.header(Header.PREDICTIONS)} events of "
+                learnt = reference_from_summaries(
+                    self.state.model, collected, origin + f"version {key.version}"
+                )
+                outputs.learnt.append(learnt)
+                self.state.learnt = True
+                return
+
+    def _decide(self, wall_ms: int, offset: int, outputs: Outputs) -> None:
+        evaluated = {(row["version"], row["role"]) for row in outputs.windows}
+        self._retire(wall_ms)
+        events: dict[Role, int] = {}
+        for (_, role), track in self.state.releases.items():
+            events[role] = events.get(role, 0) + track.events
+        split = broken_split(events, self._settings.judge)
+        version_to_return_to = baseline(self.state.releases)
+        for (version, role), track in sorted(self.state.releases.items()):
+            release = self.state.release(version, role)
+            closed_one = (version, role.value) in evaluated
+            if version == OTHER or not (closed_one or track.status):
+                continue
+            decision = decide(
+                release,
+                track,
+                self._standings,
+                self._settings.judge,
+                self.state.closed_ms,
+                wall_ms,
+                split,
+            )
+            # A verdict goes out with every window, as a sign of life, and when the answer changes;
+            # a record that closes no window and changes nothing brings none.
+            if not closed_one and decision.status.value == track.status:
+                continue
+            # From the offset, so that it also grows for a release that was forgotten and came back.
+            track.sequence = offset + 1
+            track.status, track.reason = decision.status.value, decision.reason
+            outputs.verdicts.append(
+                Verdict(
+                    release=release,
+                    status=decision.status,
+                    reason=decision.reason,
+                    sequence=track.sequence,
+                    as_of_ms=self.state.closed_ms,
+                    window_start_ms=track.window_start_ms,
+                    window_ms=track.window_ms,
+                    baseline_version="" if role is Role.PRODUCTION else version_to_return_to,
+                    events=track.events,
+                    p95_latency_ms=track.p95_latency_ms,
+                    p99_latency_ms=track.p99_latency_ms,
+                    findings=decision.findings,
+                    offset=offset,
+                )
+            )
+
+    def _retire(self, wall_ms: int) -> None:
+        """Forget releases that have long been silent, and production versions that another has
+        replaced: silence is then what everybody expects."""
+        settings = self._settings.judge
+        newest = max(
+            (t.last_ms for (_, role), t in self.state.releases.items() if role is Role.PRODUCTION),
+            default=0,
+        )
+        for (version, role), track in list(self.state.releases.items()):
+            silent_ms = wall_ms - track.wall_ms
+            behind_ms = newest - track.last_ms
+            replaced = role is Role.PRODUCTION and behind_ms > settings.blind_after_ms
+            if silent_ms >= settings.retire_after_ms or (
+                replaced and silent_ms >= settings.blind_after_ms
+            ):
+                del self.state.releases[version, role]
+                self._standings.forget(version, role)
+
+
+def _block(interval: Interval, reference: Reference | None) -> Summaries:
+    """The summaries to show: those on the current reference, or else the ones with most events."""
+    if reference is not None and reference.id in interval.blocks:
+        return interval.blocks[reference.id]
+    return max(interval.blocks.values(), key=lambda block: (block.events, block.layout.reference))
+
+
+def _common_blocks(mine: Interval, other: Interval) -> tuple[Summaries, Summaries] | None:
+    """Summaries of both on the same reference: the one on which most events can be compared."""
+    common = set(mine.blocks) & set(other.blocks)
+    if not common:
+        return None
+    best = max(common, key=lambda r: (min(mine.blocks[r].events, other.blocks[r].events), r))
+    return mine.blocks[best], other.blocks[best]

@@ -1,0 +1,184 @@
+"""The role ``judge``: summaries in; windows, findings and verdicts out.
+
+A Faust app: workers come and go, its state is in changelog-backed tables. See
+:mod:`streams.judge_state` for the order of writing that makes a crash harmless.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import functools
+import time
+from collections.abc import Awaitable, Callable, Mapping
+from typing import TYPE_CHECKING, Any
+
+import confluent_kafka
+import faust
+import structlog
+
+from streams.changelog import acknowledged
+from streams.errors import UnavailableError
+from streams.faust_app import make_app, on_assignment, run_app, send_rows, table, topic
+from streams.internal_topics import (
+    CLOCKS,
+    FINDINGS,
+    INTERVALS,
+    JUDGE,
+    MODELS,
+    REFERENCES,
+    SUMMARIES,
+    VERDICTS,
+    WINDOWS,
+    topic_specs,
+)
+from streams.judge import ModelSettings, Outputs
+from streams.judge_state import JudgeState, References, steps
+from streams.kafka import results_consumer
+from streams.kafka_topics import ensure_topics
+from streams.reference_book import ReferenceBook, encode_reference
+from streams.verdict_reader import READER_SETTINGS
+from streams.wire import (
+    Delta,
+    Unreadable,
+    decode,
+    encode_verdict,
+    finding_row,
+    verdict_key,
+)
+
+if TYPE_CHECKING:
+    from streams.config import Config
+
+log = structlog.get_logger()
+
+_REFERENCE_WAIT_S = 30.0
+
+
+class JudgeAgent:
+    """What the agent does, apart from Faust. ``topics``: where results go, by short name."""
+
+    def __init__(
+        self,
+        state: JudgeState,
+        book: ReferenceBook,
+        topics: Mapping[str, Any],
+        clock_ms: Callable[[], int],
+    ) -> None:
+        self._state = state
+        self._book = book
+        self._topics = topics
+        self._clock_ms = clock_ms
+
+    async def take(self, partition: int, offset: int, value: bytes | None) -> None:
+        """One record of ``summaries``."""
+        try:
+            record = decode(value)
+        except Unreadable as error:
+            log.warning(
+                "summaries record refused", partition=partition, offset=offset, why=str(error)
+            )
+            return
+        if isinstance(record, Delta):
+            await self._know(record.reference)
+            self._state.judge(partition, record.model)
+            times: Mapping[Any, Any] = {}
+        else:
+            times = await self._state.note_times(partition, record)
+        for judge, outputs in steps(self._state.judges(partition), record, times, offset):
+            await self._publish(partition, offset, outputs)
+            if judge.changed or judge.removed or isinstance(record, Delta) or outputs.verdicts:
+                await self._state.write(partition, judge, offset)
+
+    async def _know(self, reference: str) -> None:
+        """A worker used this reference, so it is in the topic: wait until we have read it too."""
+        if not reference or self._book.by_id(reference) is not None:
+            return
+        loop = asyncio.get_running_loop()
+        wait = functools.partial(self._book.wait_for, reference, _REFERENCE_WAIT_S)
+        if await loop.run_in_executor(None, wait) is None:
+            raise UnavailableError(
+                f"reference {reference} is not in the topic",
+                REFERENCES,
+                "was the topic deleted? publish the reference again",
+            )
+
+    async def _publish(self, partition: int, offset: int, outputs: Outputs) -> None:
+        sent: list[Awaitable[object]] = []
+        for reference in outputs.learnt:
+            self._book.put(reference)
+            value = encode_reference(reference, self._clock_ms())
+            sent.append(await self._topics[REFERENCES].send(key=reference.model, value=value))
+            log.info("reference learnt", model=reference.model, reference=reference.id)
+        sent += await send_rows(self._topics[WINDOWS], outputs.windows)
+        rows = [finding_row(finding, offset) for finding in outputs.findings]
+        sent += await send_rows(self._topics[FINDINGS], rows)
+        await acknowledged(sent)
+        # Verdicts last: whoever acts on one finds its findings published.
+        await acknowledged(
+            [
+                await self._topics[VERDICTS].send(
+                    key=verdict_key(verdict.release),
+                    value=encode_verdict(verdict),
+                    partition=partition,
+                )
+                for verdict in outputs.verdicts
+            ]
+        )
+        for verdict in outputs.verdicts:
+            log.info(
+                "verdict",
+                model=verdict.release.model,
+                version=verdict.release.version,
+                role=verdict.release.role.value,
+                status=verdict.status.value,
+            )
+
+
+def build(config: Config, book: ReferenceBook) -> faust.App:
+    """The app, ready to run."""
+    kafka = config.kafka
+    app = make_app(kafka, JUDGE)
+
+    def settings_of(model: str) -> ModelSettings:
+        own = config.model(model)
+        return ModelSettings(config.time, own.detect, own.judge)
+
+    state = JudgeState(
+        table(app, kafka, MODELS),
+        table(app, kafka, INTERVALS),
+        table(app, kafka, CLOCKS),
+        kafka.partitions,
+        settings_of,
+        References(book.of, book.by_id),
+    )
+    results = {n: topic(app, kafka, n) for n in (WINDOWS, FINDINGS, VERDICTS, REFERENCES)}
+    agent = JudgeAgent(state, book, results, wall_ms)
+    # What is kept in memory is loaded again from the tables.
+    on_assignment(app, lambda _: state.forget())
+
+    @app.agent(topic(app, kafka, SUMMARIES), name="judge")
+    async def judge(stream: Any) -> None:
+        async for event in stream.events():
+            message = event.message
+            await agent.take(message.partition, message.offset, message.value)
+
+    return app
+
+
+def wall_ms() -> int:
+    """Milliseconds since 1970 by the machine's clock."""
+    return time.time_ns() // 1_000_000
+
+
+def run(config: Config) -> int:
+    """Run until SIGTERM. Returns the exit code."""
+    ensure_topics(config.kafka, topic_specs(config.kafka))
+
+    def make_consumer() -> confluent_kafka.Consumer:
+        return confluent_kafka.Consumer(
+            {**results_consumer(config.kafka, "references"), **READER_SETTINGS}
+        )
+
+    with ReferenceBook(make_consumer, config.kafka.topic(REFERENCES)) as book:
+        book.wait_read()
+        return run_app(build(config, book))

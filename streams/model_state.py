@@ -1,0 +1,172 @@
+"""What the judge keeps of one model, and how it is written to the changelog.
+
+A model is a :class:`ModelState` (small: releases, watermark, what was decided) and its
+:class:`Interval` entries (the summaries of open panes and of windows that can still change). Each
+message of driftline.summaries changes some intervals and then the state; each entry remembers the
+offset of the message that changed it last (``applied``). The judge writes intervals first and the
+state last, so after a crash an entry is at most one message ahead of the state, and processing
+that message again skips what is already in: the result is the same as if nothing had happened.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+
+import msgspec
+
+from detectors.finding import Finding
+from detectors.layout import Kind, Layout
+from detectors.release import Release, Role
+from detectors.summary import Summaries
+from streams.timeline import NEVER
+from streams.wire import Packed, pack, unpack
+
+LayoutOf = Callable[[str, tuple[tuple[str, Kind], ...]], Layout]
+"""Rebuilds a layout from the id of a reference ("" for none) and the columns."""
+
+
+class IntervalKey(msgspec.Struct, array_like=True, frozen=True, order=True):
+    """A (release, segment) over [start_ms, start_ms + length_ms) of one model."""
+
+    length_ms: int
+    start_ms: int
+    version: str
+    role: Role
+    segment: str
+
+    @property
+    def end_ms(self) -> int:
+        return self.start_ms + self.length_ms
+
+
+class Interval:
+    """Summaries by the reference they stand on: a new reference may arrive in mid-window, and
+    summaries on unlike edges do not merge."""
+
+    __slots__ = ("applied", "blocks")
+
+    def __init__(self, applied: int = -1, blocks: dict[str, Summaries] | None = None) -> None:
+        self.applied = applied
+        self.blocks = blocks or {}
+
+    def add(self, summaries: Summaries) -> None:
+        known = self.blocks.get(summaries.layout.reference)
+        self.blocks[summaries.layout.reference] = known.merge(summaries) if known else summaries
+
+    def events(self) -> int:
+        return sum(block.events for block in self.blocks.values())
+
+
+class ReleaseTrack(msgspec.Struct):
+    """One release of the model: the panes it was seen in, and when (on the wall) it was last
+    heard of. ``sequence``, ``status``, ``reason`` are those of its last verdict."""
+
+    first_ms: int
+    last_ms: int
+    wall_ms: int
+    events: int = 0
+    sequence: int = 0
+    status: str = ""
+    reason: str = ""
+    window_start_ms: int = 0
+    window_ms: int = 0
+    p95_latency_ms: float = math.nan
+    p99_latency_ms: float = math.nan
+
+
+class Standing(msgspec.Struct, array_like=True):
+    """What one deciding detector says at present: its last finding on one window length.
+
+    ``fails``: bits, newest lowest, one a conclusive window, set where it failed.
+    """
+
+    fails: int
+    finding: Finding
+
+
+StandingKey = tuple[str, Role, str, str, str, str, int]
+"""version, role, segment, column, detector, what it is held against, window length."""
+
+
+class ModelState(msgspec.Struct):
+    """The small part. ``closed_ms``: the watermark up to which panes and windows were closed;
+    ``revisions``: of windows that were corrected, by (length, start)."""
+
+    model: str
+    applied: int = -1
+    topics: list[str] = []
+    wall_ms: int = 0
+    closed_ms: int = NEVER
+    late: int = 0
+    releases: dict[tuple[str, Role], ReleaseTrack] = {}
+    standings: dict[StandingKey, Standing] = {}
+    revisions: dict[tuple[int, int], int] = {}
+    corrected: list[tuple[int, int]] = []
+    learnt: bool = False
+
+    def release(self, version: str, role: Role) -> Release:
+        return Release(self.model, version, role)
+
+
+class _IntervalRecord(msgspec.Struct, array_like=True):
+    applied: int
+    blocks: list[tuple[str, tuple[tuple[str, Kind], ...], Packed]]
+
+
+class _StateRecord(msgspec.Struct):
+    """ModelState as it is stored: maps with tuple keys become lists."""
+
+    state: ModelState
+    releases: list[tuple[str, Role, ReleaseTrack]]
+    standings: list[tuple[StandingKey, Standing]]
+    revisions: list[tuple[int, int, int]]
+
+
+def encode_interval(interval: Interval) -> bytes:
+    blocks = [
+        (reference, tuple(spec.key for spec in block.layout.columns), pack(block))
+        for reference, block in sorted(interval.blocks.items())
+    ]
+    return msgspec.msgpack.encode(_IntervalRecord(interval.applied, blocks))
+
+
+def decode_interval(value: bytes, layout_of: LayoutOf) -> Interval:
+    record = msgspec.msgpack.decode(value, type=_IntervalRecord)
+    return Interval(
+        record.applied,
+        {
+            reference: unpack(packed, layout_of(reference, columns))
+            for reference, columns, packed in record.blocks
+        },
+    )
+
+
+def encode_key(model: str, key: IntervalKey) -> bytes:
+    return msgspec.msgpack.encode((model, key))
+
+
+def decode_key(value: bytes) -> tuple[str, IntervalKey]:
+    return msgspec.msgpack.decode(value, type=tuple[str, IntervalKey])
+
+
+def encode_state(state: ModelState) -> bytes:
+    bare = msgspec.structs.replace(state, releases={}, standings={}, revisions={})
+    return msgspec.msgpack.encode(
+        _StateRecord(
+            bare,
+            [(version, role, track) for (version, role), track in state.releases.items()],
+            list(state.standings.items()),
+            [(length, start, n) for (length, start), n in state.revisions.items()],
+        )
+    )
+
+
+def decode_state(value: bytes) -> ModelState:
+    record = msgspec.msgpack.decode(value, type=_StateRecord)
+    return msgspec.structs.replace(
+        record.state,
+        releases={(version, role): track for version, role, track in record.releases},
+        standings=dict(record.standings),
+        revisions={(length, start): n for length, start, n in record.revisions},
+    )

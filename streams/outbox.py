@@ -1,0 +1,312 @@
+"""The outbox of one model: which action still has to reach which receiver, and when to try next.
+
+Pure: sending is in `streams.deliver`. An action waits here from the moment it is decided until a
+receiver acknowledges it, refuses it for good, or its horizon ends. Its key is the same on every
+try. Rollbacks come before everything else; within one incident a receiver gets the page before
+its end. When a rollback is refused, expires, has no receiver or stays unacknowledged for too
+long, one page says so.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from dataclasses import dataclass, field, replace
+from enum import StrEnum
+from typing import ClassVar, assert_never
+
+from detectors.action import Action, ActionKind, delivered, undelivered
+from sinks.receivers import Routes
+
+NO_RECEIVER = "none"
+MAX_DETAIL_CHARS = 300
+
+
+class DeliveryState(StrEnum):
+    """What came of one try."""
+
+    ACKNOWLEDGED = "acknowledged"
+    RETRY = "retry"
+    REFUSED = "refused"
+
+
+@dataclass(frozen=True, slots=True)
+class Delivery:
+    """The outcome of one try. ``retry_after_ms``: the wait the receiver asked for, or None."""
+
+    state: DeliveryState
+    detail: str
+    retry_after_ms: int | None = None
+
+
+class ActionState(StrEnum):
+    """A step in the life of an action at one receiver."""
+
+    PENDING = "pending"
+    RETRYING = "retrying"
+    ACKNOWLEDGED = "acknowledged"
+    REFUSED = "refused"
+    EXPIRED = "expired"
+    DROPPED = "dropped"
+    DRY_RUN = "dry_run"
+    UNROUTED = "unrouted"
+
+
+@dataclass(frozen=True, slots=True)
+class ActionRow:
+    """One row of table ``actions`` (fields as in sinks.schema.ACTIONS; ``at`` in epoch ms).
+
+    (action_key, receiver, step) is the identity of a row: writing it again changes nothing.
+    """
+
+    action_key: str
+    step: int
+    kind: ActionKind
+    model: str
+    version: str
+    role: str
+    return_to: str
+    receiver: str
+    state: ActionState
+    attempt: int
+    reason: str
+    detail: str
+    at: int
+    revision: int
+
+
+@dataclass(frozen=True, slots=True)
+class OutboxSettings:
+    """How long and how often to try. The wait doubles from ``first_wait_ms`` to ``max_wait_ms``
+    (rollbacks: ``rollback_max_wait_ms``), less up to half of it as jitter."""
+
+    __pydantic_config__: ClassVar[dict[str, str]] = {"extra": "forbid"}
+
+    first_wait_ms: int = 1_000
+    max_wait_ms: int = 300_000
+    rollback_max_wait_ms: int = 30_000
+    horizon_ms: int = 24 * 3_600_000
+    page_unacknowledged_rollback_after_ms: int = 120_000
+    max_entries: int = 1_000
+
+    def __post_init__(self) -> None:
+        for name in (
+            "first_wait_ms",
+            "max_wait_ms",
+            "rollback_max_wait_ms",
+            "horizon_ms",
+            "page_unacknowledged_rollback_after_ms",
+            "max_entries",
+        ):
+            if getattr(self, name) < 1:
+                raise ValueError(f"outbox: {name} must be at least 1")
+
+
+@dataclass(frozen=True, slots=True)
+class Entry:
+    """One action on its way to one receiver. ``warned``: its page about being late is out."""
+
+    action: Action
+    receiver: str
+    attempt: int
+    step: int
+    next_try_ms: int
+    warned: bool
+
+    @property
+    def urgent(self) -> bool:
+        return self.action.kind is ActionKind.ROLLBACK
+
+
+@dataclass(frozen=True, slots=True)
+class Outbox:
+    """Everything of one model that is still to be delivered, oldest first."""
+
+    entries: tuple[Entry, ...] = field(default=())
+
+    def find(self, key: str, receiver: str) -> Entry | None:
+        return next(
+            (e for e in self.entries if e.action.key == key and e.receiver == receiver), None
+        )
+
+    def due(self, now_ms: int, *, rollbacks: bool = True) -> tuple[Entry, ...]:
+        """What may be sent now, in order: rollbacks first, then what has waited longest.
+
+        ``rollbacks=False`` (automation is not on) withholds them. An entry waits for an earlier
+        one of the same incident at the same receiver: an end must not overtake its beginning.
+        """
+        ready: list[Entry] = []
+        waiting: set[tuple[str, str]] = set()
+        for entry in self.entries:
+            line = (entry.receiver, entry.action.incident_key)
+            if entry.urgent:
+                if rollbacks and entry.next_try_ms <= now_ms:
+                    ready.append(entry)
+                continue
+            if entry.next_try_ms <= now_ms and line not in waiting:
+                ready.append(entry)
+            waiting.add(line)
+        ready.sort(key=lambda entry: (not entry.urgent, entry.action.created_ms))
+        return tuple(ready)
+
+    def next_try_ms(self) -> int | None:
+        """When there may be something to do next; None if the outbox is empty."""
+        return min((entry.next_try_ms for entry in self.entries), default=None)
+
+
+def add(
+    outbox: Outbox,
+    actions: tuple[Action, ...],
+    routes: Routes,
+    settings: OutboxSettings,
+    now_ms: int,
+) -> tuple[Outbox, tuple[ActionRow, ...]]:
+    """Put actions in, one entry for each receiver. An action that waits already is not doubled."""
+    rows: list[ActionRow] = []
+    for action in actions:
+        receivers = routes.of(action.kind)
+        if action.dry_run or not receivers:
+            state = ActionState.DRY_RUN if action.dry_run else ActionState.UNROUTED
+            detail = action.note if action.dry_run else f"no receiver takes a {action.kind}"
+            bare = Entry(action, NO_RECEIVER, 0, 0, now_ms, warned=False)
+            rows.append(_row(bare, state, detail, now_ms))
+            if not action.dry_run and action.kind is ActionKind.ROLLBACK:
+                page = undelivered(action, "no receiver takes rollbacks", now_ms)
+                outbox, more = add(outbox, (page,), routes, settings, now_ms)
+                rows.extend(more)
+            continue
+        for receiver in receivers:
+            if outbox.find(action.key, receiver) is not None:
+                continue
+            entry = Entry(action, receiver, 0, 0, now_ms, warned=False)
+            # Only pages give way: an outbox this full has nothing new to tell, but a rollback is
+            # never dropped (there is one per version, so they cannot fill it).
+            if len(outbox.entries) >= settings.max_entries and not entry.urgent:
+                rows.append(_row(entry, ActionState.DROPPED, "the outbox is full", now_ms))
+                continue
+            outbox = replace(outbox, entries=(*outbox.entries, entry))
+            rows.append(_row(entry, ActionState.PENDING, "", now_ms))
+    return outbox, tuple(rows)
+
+
+def record(
+    outbox: Outbox,
+    key: str,
+    receiver: str,
+    delivery: Delivery,
+    routes: Routes,
+    settings: OutboxSettings,
+    now_ms: int,
+) -> tuple[Outbox, tuple[ActionRow, ...]]:
+    """Note the outcome of one try. For an entry that is gone already it does nothing."""
+    entry = outbox.find(key, receiver)
+    if entry is None:
+        return outbox, ()
+    tried = replace(entry, attempt=entry.attempt + 1, step=entry.step + 1)
+    match delivery.state:
+        case DeliveryState.ACKNOWLEDGED:
+            row = _row(tried, ActionState.ACKNOWLEDGED, delivery.detail, now_ms)
+            outbox = _without(outbox, entry)
+            if not entry.warned:
+                return outbox, (row,)
+            end = delivered(entry.action, now_ms)
+            outbox, more = add(outbox, (end,), routes, settings, now_ms)
+            return outbox, (row, *more)
+        case DeliveryState.REFUSED:
+            row = _row(tried, ActionState.REFUSED, delivery.detail, now_ms)
+            return _give_up(outbox, entry, row, delivery.detail, routes, settings, now_ms)
+        case DeliveryState.RETRY:
+            wait_ms = max(wait_before(tried, settings), delivery.retry_after_ms or 0)
+            again = replace(tried, next_try_ms=now_ms + wait_ms)
+            row = _row(again, ActionState.RETRYING, delivery.detail, now_ms)
+            after = replace(
+                outbox, entries=tuple(again if e is entry else e for e in outbox.entries)
+            )
+            swept, more = sweep(after, routes, settings, now_ms)
+            return swept, (row, *more)
+        case _:
+            assert_never(delivery.state)
+
+
+def sweep(
+    outbox: Outbox, routes: Routes, settings: OutboxSettings, now_ms: int
+) -> tuple[Outbox, tuple[ActionRow, ...]]:
+    """End what is past its horizon and page for rollbacks that wait too long. Call it about once
+    a second; it is also what makes a silent receiver visible while nothing else happens."""
+    rows: list[ActionRow] = []
+    for entry in outbox.entries:
+        age_ms = now_ms - entry.action.created_ms
+        if age_ms >= settings.horizon_ms:
+            ended = replace(entry, step=entry.step + 1)
+            detail = f"given up after {entry.attempt} tries in {age_ms // 1000} s"
+            row = _row(ended, ActionState.EXPIRED, detail, now_ms)
+            outbox, more = _give_up(outbox, entry, row, detail, routes, settings, now_ms)
+            rows.extend(more)
+        elif (
+            entry.urgent
+            and not entry.warned
+            and age_ms >= settings.page_unacknowledged_rollback_after_ms
+        ):
+            warned = replace(entry, warned=True)
+            outbox = replace(
+                outbox, entries=tuple(warned if e is entry else e for e in outbox.entries)
+            )
+            detail = f"{entry.receiver}, {entry.attempt} tries in {age_ms // 1000} s, still trying"
+            page = undelivered(entry.action, detail, now_ms)
+            outbox, more = add(outbox, (page,), routes, settings, now_ms)
+            rows.extend(more)
+    return outbox, tuple(rows)
+
+
+def wait_before(entry: Entry, settings: OutboxSettings) -> int:
+    """Milliseconds before the try after ``entry.attempt``: doubling, capped, jittered.
+
+    The jitter is a hash of the entry, not a random number, so that a replay waits as long.
+    """
+    cap = settings.rollback_max_wait_ms if entry.urgent else settings.max_wait_ms
+    full = min(cap, settings.first_wait_ms * 2 ** min(entry.attempt - 1, 30))
+    seed = f"{entry.action.key}/{entry.receiver}/{entry.attempt}".encode()
+    share = int.from_bytes(hashlib.sha256(seed).digest()[:4], "big") / 2**32
+    return max(1, int(full * (0.5 + 0.5 * share)))
+
+
+def _give_up(
+    outbox: Outbox,
+    entry: Entry,
+    row: ActionRow,
+    detail: str,
+    routes: Routes,
+    settings: OutboxSettings,
+    now_ms: int,
+) -> tuple[Outbox, tuple[ActionRow, ...]]:
+    """Remove an entry for good. Only rollbacks are worth a page: a page about a page that could
+    not be sent would go the same way."""
+    outbox = _without(outbox, entry)
+    if not entry.urgent or entry.warned:
+        return outbox, (row,)
+    page = undelivered(entry.action, f"{entry.receiver}: {detail}", now_ms)
+    outbox, more = add(outbox, (page,), routes, settings, now_ms)
+    return outbox, (row, *more)
+
+
+def _without(outbox: Outbox, entry: Entry) -> Outbox:
+    return replace(outbox, entries=tuple(e for e in outbox.entries if e is not entry))
+
+
+def _row(entry: Entry, state: ActionState, detail: str, now_ms: int) -> ActionRow:
+    action = entry.action
+    return ActionRow(
+        action_key=action.key,
+        step=entry.step,
+        kind=action.kind,
+        model=action.release.model,
+        version=action.release.version,
+        role=action.release.role.value,
+        return_to=action.return_to,
+        receiver=entry.receiver,
+        state=state,
+        attempt=entry.attempt,
+        reason=action.reason,
+        detail=detail[:MAX_DETAIL_CHARS],
+        at=now_ms,
+        revision=now_ms,
+    )

@@ -1,0 +1,243 @@
+"""From findings to a verdict: what every deciding detector says at present, and what that adds up
+to for a release.
+
+A release FAILs while a limit is exceeded: on the shortest window in ``confirm_fails`` of the last
+``confirm_of`` conclusive windows, on longer windows at once, since those are many short ones
+already. It PASSes only if limits were really checked and none is exceeded; in a canary, a shadow
+or a variant that takes production's traffic in the same window. Everything else is no answer, and
+says so.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from typing import ClassVar
+
+from scipy import special
+
+from detectors.finding import Finding, Outcome
+from detectors.release import ALL, OTHER, Release, Role
+from detectors.summary import Summaries
+from detectors.verdict import Status
+from streams.model_state import IntervalKey, ReleaseTrack, Standing, StandingKey
+from streams.timeline import DAY, MINUTE
+
+MOST_FINDINGS = 10
+"""In a verdict: the worst ones; all of them are in the store."""
+_REFERENCE, _PRODUCTION = "reference", "production"
+
+
+@dataclass(frozen=True, slots=True)
+class JudgeSettings:
+    """``blind_after_ms`` without events a release is BLIND, after ``retire_after_ms`` forgotten.
+    ``learn_events``: without a reference, so many production events become one (0: never).
+    ``split``: share of the traffic each role should get, e.g. ``{canary: 0.05}``; a split that is
+    off beyond ``split_p_value`` is a broken comparison: HOLD."""
+
+    __pydantic_config__: ClassVar[dict[str, str]] = {"extra": "forbid"}
+
+    blind_after_ms: int = 15 * MINUTE
+    retire_after_ms: int = DAY
+    confirm_fails: int = 2
+    confirm_of: int = 3
+    learn_events: int = 10_000
+    split: Mapping[Role, float] | None = None
+    split_p_value: float = 1e-6
+
+    def __post_init__(self) -> None:
+        if not 1 <= self.confirm_fails <= self.confirm_of <= 30:
+            raise ValueError("judge.confirm_fails must be from 1 to confirm_of, and that up to 30")
+        if self.blind_after_ms < 1_000 or self.retire_after_ms < self.blind_after_ms:
+            raise ValueError("judge.blind_after must be at least 1s and at most retire_after")
+        if self.learn_events < 0:
+            raise ValueError("judge.learn_events must not be negative")
+        for role, share in (self.split or {}).items():
+            if not 0 < share < 1:
+                raise ValueError(f"judge.split.{role} must be between 0 and 1")
+
+
+@dataclass(frozen=True, slots=True)
+class Decision:
+    """A status with its reason, and what led to it."""
+
+    status: Status
+    reason: str
+    findings: tuple[Finding, ...] = ()
+
+
+class Standings:
+    """The present state of every deciding detector of one model."""
+
+    def __init__(
+        self,
+        standings: dict[StandingKey, Standing],
+        settings: JudgeSettings,
+        shortest_ms: int,
+    ) -> None:
+        self._standings = standings
+        self._settings = settings
+        self._shortest_ms = shortest_ms
+
+    def enter(self, findings: Iterable[Finding]) -> None:
+        """Take in the findings of a window; a correction of an old window changes nothing here."""
+        for finding in findings:
+            if not finding.decides:
+                continue
+            key = (
+                finding.release.version,
+                finding.release.role,
+                finding.segment,
+                finding.column,
+                finding.detector,
+                finding.against.partition(":")[0],
+                finding.window_ms,
+            )
+            known = self._standings.get(key)
+            if known is not None and finding.window_start_ms < known.finding.window_start_ms:
+                continue
+            fails = known.fails if known else 0
+            again = known is not None and finding.window_start_ms == known.finding.window_start_ms
+            if again and known is not None and known.finding.outcome is not Outcome.INSUFFICIENT:
+                fails >>= 1
+            if finding.outcome is not Outcome.INSUFFICIENT:
+                fails = (fails << 1 | (finding.outcome is Outcome.FAIL)) & 0x3FFF_FFFF
+            self._standings[key] = Standing(fails, finding)
+
+    def forget(self, version: str, role: Role) -> None:
+        for key in [key for key in self._standings if key[:2] == (version, role)]:
+            del self._standings[key]
+
+    def of(self, release: Release, now_ms: int) -> list[Standing]:
+        """Those of one release that are not outdated: a window speaks until the next two of its
+        length could have."""
+        return [
+            standing
+            for key, standing in self._standings.items()
+            if key[:2] == (release.version, release.role)
+            and standing.finding.window_end_ms + 2 * standing.finding.window_ms > now_ms
+        ]
+
+    def failing(self, standing: Standing) -> bool:
+        """Whether a limit counts as exceeded, confirmation included."""
+        if standing.finding.window_ms != self._shortest_ms:
+            return standing.finding.outcome is Outcome.FAIL
+        recent = standing.fails & ((1 << self._settings.confirm_of) - 1)
+        return recent.bit_count() >= self._settings.confirm_fails
+
+
+def observe(track: ReleaseTrack, key: IntervalKey, summaries: Summaries) -> None:
+    """Note the newest window of a release and its latency, for the verdict to show."""
+    if key.segment != ALL or key.start_ms + key.length_ms < track.window_start_ms + track.window_ms:
+        return
+    newer = key.end_ms > track.window_start_ms + track.window_ms
+    if not newer and track.window_ms and key.length_ms > track.window_ms:
+        return
+    track.window_start_ms, track.window_ms = key.start_ms, key.length_ms
+    latency = summaries.numeric("latency_ms")
+    if latency is not None and latency.n:
+        track.p95_latency_ms = latency.quantile(0.95)
+        track.p99_latency_ms = latency.quantile(0.99)
+
+
+def baseline(releases: Mapping[tuple[str, Role], ReleaseTrack]) -> str:
+    """The production version that has traffic: the newest, and of several the one with most."""
+    found = [
+        (track.last_ms, track.events, version)
+        for (version, role), track in releases.items()
+        if role is Role.PRODUCTION and version != OTHER
+    ]
+    return max(found)[2] if found else ""
+
+
+def broken_split(
+    counts: Mapping[Role, int], settings: JudgeSettings
+) -> tuple[Role, float, float] | None:
+    """The first role whose share of the events is off: (role, share, expected share). Two-sided
+    normal approximation of the binomial; silent below 100 expected events of that role."""
+    total = sum(counts.get(role, 0) for role in (Role.PRODUCTION, Role.CANARY, Role.VARIANT))
+    for role, share in sorted((settings.split or {}).items()):
+        if total * share < 100:
+            continue
+        z = (counts.get(role, 0) - total * share) / math.sqrt(total * share * (1 - share))
+        if 2 * float(special.ndtr(-abs(z))) < settings.split_p_value:
+            return role, counts.get(role, 0) / total, share
+    return None
+
+
+def decide(
+    release: Release,
+    track: ReleaseTrack,
+    standings: Standings,
+    settings: JudgeSettings,
+    closed_ms: int,
+    wall_ms: int,
+    split: tuple[Role, float, float] | None,
+) -> Decision:
+    """The verdict on one release. The order of the questions is the order of their weight: a
+    release that is not seen is not judged, nor is one whose comparison is broken."""
+    silent_ms = max(wall_ms - track.wall_ms, 0)
+    if silent_ms >= settings.blind_after_ms:
+        return Decision(Status.BLIND, f"no events for {silent_ms // 1000} s")
+    behind_ms = closed_ms - track.last_ms
+    if behind_ms >= settings.blind_after_ms:
+        return Decision(
+            Status.BLIND, f"no events for {behind_ms // 1000} s while the model has traffic"
+        )
+    if split is not None and release.role in (Role.CANARY, Role.VARIANT):
+        role, share, expected = split
+        return Decision(
+            Status.HOLD, f"{role} gets {share:.2%} of the traffic, {expected:.2%} expected"
+        )
+    current = standings.of(release, closed_ms)
+    failing = [standing for standing in current if standings.failing(standing)]
+    if failing:
+        worst = _worst(failing)
+        return Decision(Status.FAIL, _in_words(worst), worst)
+    return _not_failing(release, current)
+
+
+def _not_failing(release: Release, current: list[Standing]) -> Decision:
+    suspicious = [s for s in current if s.finding.outcome is Outcome.FAIL]
+    if suspicious:
+        worst = _worst(suspicious)
+        return Decision(Status.INSUFFICIENT, f"not confirmed yet: {_in_words(worst)}", worst)
+    checked = [s for s in current if s.finding.outcome is Outcome.PASS]
+    if release.role is not Role.PRODUCTION and not any(
+        s.finding.against.startswith(_PRODUCTION) for s in checked
+    ):
+        return Decision(Status.INSUFFICIENT, _why_not(current, "compare with production"))
+    if not checked:
+        return Decision(Status.INSUFFICIENT, _why_not(current, "check against a reference"))
+    return Decision(Status.PASS, f"{len(checked)} limits checked, none exceeded", _worst(checked))
+
+
+def _worst(standings: Iterable[Standing]) -> tuple[Finding, ...]:
+    """The most telling findings: critical first, then the furthest above their limits."""
+
+    def badness(finding: Finding) -> tuple[bool, float, str, str]:
+        ratio = finding.statistic / finding.threshold if finding.threshold else finding.statistic
+        return not finding.critical, -ratio, finding.column, finding.detector
+
+    return tuple(sorted((s.finding for s in standings), key=badness)[:MOST_FINDINGS])
+
+
+def _in_words(findings: tuple[Finding, ...]) -> str:
+    """The first findings of distinct columns, in one line."""
+    columns: dict[str, Finding] = {}
+    for finding in findings:
+        columns.setdefault(finding.column, finding)
+    shown = [
+        f"{f.column} {f.detector} {f.statistic:.3g} > {f.threshold:g} ({f.reason})"
+        for f in list(columns.values())[:3]
+    ]
+    more = len(columns) - len(shown)
+    return "; ".join(shown) + (f"; and {more} more columns" if more else "")
+
+
+def _why_not(current: list[Standing], wanted: str) -> str:
+    if not current:
+        return f"no window to {wanted} has closed yet"
+    fullest = max(current, key=lambda s: (min(s.finding.n, s.finding.n_against), s.finding.column))
+    return f"cannot {wanted}: {fullest.finding.reason}"

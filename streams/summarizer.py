@@ -1,0 +1,219 @@
+"""From messages to the records of one flush: decode, enter in the ledger, buffer, summarise.
+
+No Kafka client here: the worker (:mod:`streams.summarize`) reads and writes, and tests and
+benchmarks drive this part directly.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, ClassVar
+
+import numpy as np
+from confluent_kafka import Message, TopicPartition
+
+from detectors.reference import Reference
+from sinks.dead_letters import DeadLetter
+from streams.accumulate import Accumulator
+from streams.cardinality import Limits
+from streams.codecs import choose, make_codec
+from streams.event import Bounds, Codec
+from streams.inputs import InputFormat, InputSettings
+from streams.intake import Chunk, Intake, Place, encode_clock
+from streams.internal_topics import DEADLETTERS, EVENTS, INTAKE, SUMMARIES
+from streams.sampling import EventSample, SampleSettings
+from streams.timeline import TimeSettings
+from streams.wire import Progress, encode, encode_rows, partition_for
+
+
+@dataclass(frozen=True, slots=True)
+class SummarizeSettings:
+    """``processes``: how many workers ``driftline up`` starts. A flush happens every
+    ``flush_interval_ms`` or when ``max_buffered_rows`` rows wait. Above ``max_dead_ratio`` dead
+    letters among at least 1,000 rows of one flush the worker stops loudly: then it is not the
+    messages that are wrong, but the configuration."""
+
+    __pydantic_config__: ClassVar[dict[str, str]] = {"extra": "forbid"}
+
+    processes: int = 1
+    flush_interval_ms: int = 1_000
+    batch_messages: int = 500
+    max_buffered_rows: int = 65_536
+    max_message_bytes: int = 8 * 1024 * 1024
+    max_dead_ratio: float = 1.0
+
+    def __post_init__(self) -> None:
+        if not 1 <= self.processes <= 256:
+            raise ValueError("summarize.processes must be between 1 and 256")
+        if not 50 <= self.flush_interval_ms <= 60_000:
+            raise ValueError("summarize.flush_interval must be between 50ms and 60s")
+        if not 1 <= self.batch_messages <= 10_000:
+            raise ValueError("summarize.batch_messages must be between 1 and 10000")
+        if self.max_buffered_rows < 1_000:
+            raise ValueError("summarize.max_buffered_rows must be at least 1000")
+        if not 0 < self.max_dead_ratio <= 1:
+            raise ValueError("summarize.max_dead_ratio must be above 0 and at most 1")
+
+
+@dataclass(frozen=True, slots=True)
+class OutgoingRecord:
+    """A record to produce; ``partition`` -1 leaves the choice to the producer."""
+
+    topic: str
+    partition: int
+    key: bytes | None
+    value: bytes
+
+
+class TooManyDeadLettersError(Exception):
+    """Most of what is read cannot be understood: stopping is safer than reporting on the rest."""
+
+
+class Summarizer:
+    """Takes messages, gives records. One per worker; not for use by several threads."""
+
+    def __init__(
+        self,
+        inputs: Sequence[InputSettings],
+        time_settings: TimeSettings,
+        settings: SummarizeSettings,
+        limits: Limits,
+        sample: SampleSettings,
+        reference_of: Callable[[str], Reference | None],
+        partitions: int,
+        worker: str,
+    ) -> None:
+        self._inputs = {item.topic: item for item in inputs}
+        self._codecs: dict[tuple[str, str], Codec] = {}
+        self._time = time_settings
+        self._settings = settings
+        self._partitions = partitions
+        self._worker = worker
+        self._sample = EventSample(sample)
+        self._outgoing: list[OutgoingRecord] = []
+        self._limits = limits
+        self._reference_of = reference_of
+        self.intake = Intake(time_settings)
+        self.accumulator = Accumulator(time_settings, limits, reference_of)
+
+    @property
+    def full(self) -> bool:
+        """Whether it is time to flush because enough rows wait."""
+        return self.accumulator.buffered >= self._settings.max_buffered_rows
+
+    def forget(self) -> None:
+        """Drop all that was read and not yet flushed: it will be read again."""
+        self._outgoing.clear()
+        self.accumulator = Accumulator(self._time, self._limits, self._reference_of)
+
+    def take(self, messages: Sequence[Message], now_ms: int) -> None:
+        """Decode messages and enter them. ``now_ms``: wall clock, for the bounds on event times."""
+        by_topic: dict[str, list[Message]] = {}
+        for message in messages:
+            by_topic.setdefault(message.topic() or "", []).append(message)
+        for topic, of_topic in by_topic.items():
+            self._take_topic(topic, of_topic, now_ms)
+
+    def _take_topic(self, topic: str, messages: list[Message], now_ms: int) -> None:
+        settings = self._inputs[topic]
+        bounds = Bounds(
+            min_ts_ms=now_ms - self._time.max_age_ms,
+            max_ts_ms=now_ms + self._time.max_ahead_ms,
+            max_message_bytes=self._settings.max_message_bytes,
+            kafka_ts_fallback=settings.kafka_ts_fallback,
+            kind=settings.event_kind,
+        )
+        places: dict[Place, int] = {}
+        place = np.fromiter(
+            (places.setdefault((topic, m.partition() or 0), len(places)) for m in messages),
+            np.int64,
+            len(messages),
+        )
+        offset = np.fromiter((m.offset() for m in messages), np.int64, len(messages))
+        kafka_ts = [m.timestamp()[1] for m in messages] if settings.kafka_ts_fallback else None
+        values = [m.value() for m in messages]
+        for name, picked in self._by_codec(settings, messages, values):
+            part, part_ts, index = values, kafka_ts, np.arange(len(values))
+            if picked is not None:
+                index = np.array(picked)
+                part = [values[i] for i in picked]
+                part_ts = [kafka_ts[i] for i in picked] if kafka_ts is not None else None
+            codec = self._codecs.setdefault((topic, name), make_codec(name))
+            chunk = Chunk(tuple(places), place[index], offset[index])
+            decoded = codec.decode(part, part_ts, bounds)
+            self.intake.account(decoded, chunk, self.accumulator, now_ms)
+            for reject in decoded.rejects:
+                _, partition = chunk.places[chunk.place[reject.source]]
+                letter = DeadLetter(
+                    topic,
+                    partition,
+                    int(chunk.offset[reject.source]),
+                    reject.row,
+                    reject.reason,
+                    reject.raw,
+                    now_ms,
+                )
+                self._outgoing.append(OutgoingRecord(DEADLETTERS, -1, letter.key, letter.encode()))
+            for key, value in self._sample.pick(decoded, chunk):
+                self._outgoing.append(OutgoingRecord(EVENTS, -1, key, value))
+
+    @staticmethod
+    def _by_codec(
+        settings: InputSettings, messages: list[Message], values: list[bytes | None]
+    ) -> list[tuple[str, list[int] | None]]:
+        """Which messages (None: all) go to which codec. Headers are looked at only where the topic
+        does not say, and only if producers send any; the ``auto`` codec looks at first bytes."""
+        if settings.format is not InputFormat.AUTO:
+            return [(settings.format.value, None)]
+        headers = [message.headers() for message in messages]
+        if not any(headers):
+            return [(settings.format.value, None)]
+        chosen: dict[str, list[int]] = {}
+        for i, (value, header) in enumerate(zip(values, headers, strict=True)):
+            content_type = _content_type(header)
+            chosen.setdefault(choose("auto", content_type, value), []).append(i)
+        return list(chosen.items())
+
+    def flush(self, now_ms: int, at_end: Mapping[Place, bool]) -> list[OutgoingRecord]:
+        """All records of this interval, in the order in which they must be produced."""
+        self._refuse_garbage()
+        records = self._outgoing
+        self._outgoing = []
+        for delta in self.accumulator.drain(self._worker, now_ms):
+            partition = partition_for(delta.model, self._partitions)
+            records.append(
+                OutgoingRecord(SUMMARIES, partition, delta.model.encode(), encode(delta))
+            )
+        progress = Progress(self._worker, now_ms, self.intake.progress(now_ms, at_end))
+        if progress.partitions:
+            value = encode(progress)
+            records += [OutgoingRecord(SUMMARIES, p, None, value) for p in range(self._partitions)]
+        if rows := self.intake.rows(now_ms):
+            records.append(OutgoingRecord(INTAKE, -1, self._worker.encode(), encode_rows(rows)))
+        return records
+
+    def _refuse_garbage(self) -> None:
+        for (topic, partition), intake in self.intake.partitions.items():
+            rows = intake.dead + intake.events + intake.late + intake.capped
+            if rows >= 1_000 and intake.dead > self._settings.max_dead_ratio * rows:
+                raise TooManyDeadLettersError(
+                    f"{topic}[{partition}]: {intake.dead} of {rows} rows could not be read since "
+                    f"offset {intake.first_offset}; look at driftline.deadletters for the reasons"
+                )
+
+    def offsets(self) -> list[TopicPartition]:
+        """What to commit: the next offset of each partition that moved, with its clock."""
+        return [
+            TopicPartition(topic, partition, intake.next_offset, encode_clock(intake.newest_ms))
+            for (topic, partition), intake in self.intake.partitions.items()
+            if intake.messages
+        ]
+
+
+def _content_type(headers: Any) -> str | None:
+    """The header of that name, from what confluent-kafka gives: a list of pairs, or None."""
+    for name, value in headers or ():
+        if name.lower() == "content-type" and isinstance(value, bytes):
+            return value[:100].decode("ascii", "replace")
+    return None

@@ -1,0 +1,263 @@
+"""What travels on driftline's own topics, and how it is written down.
+
+``driftline.summaries`` carries :class:`Delta` and :class:`Progress` as MessagePack; a model's
+records all go to one partition (:func:`partition_for`). Results travel as JSON, so that anyone can
+read them: every message has ``rows``, in the form of sinks/schema.py, which is what the store
+writes; verdicts carry the whole verdict beside them.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from hashlib import blake2b
+from typing import Any
+
+import msgspec
+import numpy as np
+
+from detectors.categories import CategoryCounts
+from detectors.finding import Evidence, Finding, Outcome
+from detectors.layout import Kind, Layout
+from detectors.release import Release, Role
+from detectors.sketch import Sketch
+from detectors.summary import Summaries
+from detectors.verdict import Status, Verdict
+
+VERSION = 1
+"""Of the records below; a reader refuses what it does not know."""
+
+type_columns = tuple[tuple[str, Kind], ...]
+
+
+class Packed(msgspec.Struct, array_like=True, frozen=True):
+    """Summaries without their layout: little-endian int64 and float64, sparse parts by column."""
+
+    vector: bytes
+    extremes: bytes
+    sketches: dict[str, tuple[bytes, bytes]]
+    categories: dict[str, tuple[dict[str, int], int, int]]
+
+
+class Group(msgspec.Struct, array_like=True, frozen=True):
+    """What one (release, segment, pane) gained."""
+
+    version: str
+    role: Role
+    segment: str
+    pane_ms: int
+    summaries: Packed
+
+
+class Delta(msgspec.Struct, array_like=True, frozen=True, tag="delta"):
+    """What one worker added to one model since its last flush. ``wall_ms``: when it flushed."""
+
+    worker: str
+    model: str
+    reference: str
+    columns: tuple[tuple[str, Kind], ...]
+    topics: tuple[str, ...]
+    wall_ms: int
+    groups: tuple[Group, ...]
+
+
+class PartitionProgress(msgspec.Struct, array_like=True, frozen=True):
+    """How far one input partition has been read, and what became of what was read since the last
+    report: offsets [first_offset, next_offset) hold ``messages`` messages; their rows were counted
+    as ``events``, or were dead-lettered, late or beyond a cap."""
+
+    topic: str
+    partition: int
+    partitions: int
+    newest_ms: int
+    idle: bool
+    first_offset: int
+    next_offset: int
+    messages: int
+    events: int
+    dead: int
+    late: int
+    capped: int
+
+
+class Progress(msgspec.Struct, array_like=True, frozen=True, tag="progress"):
+    """The clock of one worker, sent to every partition of the topic at every flush."""
+
+    worker: str
+    wall_ms: int
+    partitions: tuple[PartitionProgress, ...]
+
+
+Record = Delta | Progress
+
+_encoder = msgspec.msgpack.Encoder()
+_decoder: msgspec.msgpack.Decoder[Record] = msgspec.msgpack.Decoder(Record)
+
+
+class Unreadable(ValueError):
+    """A record on one of our own topics is not ours, or of a version we do not know."""
+
+
+def encode(record: Record) -> bytes:
+    return bytes((VERSION,)) + _encoder.encode(record)
+
+
+def decode(value: bytes | None) -> Record:
+    if not value or value[0] != VERSION:
+        raise Unreadable("not a record of this version of driftline")
+    try:
+        return _decoder.decode(memoryview(value)[1:])
+    except (msgspec.DecodeError, RecursionError) as error:
+        raise Unreadable(f"not a summaries record: {type(error).__name__}") from error
+
+
+def partition_for(model: str, partitions: int) -> int:
+    """The partition of every internal topic that a model's records go to."""
+    digest = blake2b(model.encode(), digest_size=8).digest()
+    return int.from_bytes(digest, "big") % partitions
+
+
+def pack(summaries: Summaries) -> Packed:
+    return Packed(
+        summaries.vector.astype("<i8").tobytes(),
+        summaries.extremes.astype("<f8").tobytes(),
+        {
+            name: (sketch.keys.astype("<i4").tobytes(), sketch.counts.astype("<i8").tobytes())
+            for name, sketch in sorted(summaries.sketches.items())
+        },
+        {
+            name: (dict(sorted(counts.counts.items())), counts.other, counts.cap)
+            for name, counts in sorted(summaries.categories.items())
+        },
+    )
+
+
+def unpack(packed: Packed, layout: Layout) -> Summaries:
+    """The inverse of :func:`pack`, given the layout it was packed in."""
+    vector = np.frombuffer(packed.vector, "<i8").astype(np.int64)
+    extremes = np.frombuffer(packed.extremes, "<f8").astype(np.float64)
+    if len(vector) != layout.width or len(extremes) != 2 * len(layout.columns):
+        raise Unreadable(
+            f"summaries of {len(vector)} integers do not fit a layout of {layout.width}"
+        )
+    return Summaries(
+        layout,
+        vector,
+        extremes.reshape(2, len(layout.columns)),
+        {
+            name: Sketch(
+                np.frombuffer(keys, "<i4").astype(np.int32),
+                np.frombuffer(counts, "<i8").astype(np.int64),
+            )
+            for name, (keys, counts) in packed.sketches.items()
+        },
+        {
+            name: CategoryCounts(counts, other, cap)
+            for name, (counts, other, cap) in packed.categories.items()
+        },
+    )
+
+
+# --- results -------------------------------------------------------------------------------------
+
+Row = dict[str, Any]
+
+
+def encode_rows(rows: Sequence[Row], **beside: Any) -> bytes:
+    return msgspec.json.encode({**beside, "rows": rows})
+
+
+def nullable(value: float) -> float | None:
+    return value if math.isfinite(value) else None
+
+
+def release_row(release: Release) -> Row:
+    return {"model": release.model, "version": release.version, "role": release.role.value}
+
+
+def finding_row(finding: Finding, offset: int) -> Row:
+    return {
+        **release_row(finding.release),
+        "segment": finding.segment,
+        "column": finding.column,
+        "window_ms": finding.window_ms,
+        "window_start": finding.window_start_ms,
+        "window_end": finding.window_end_ms,
+        "detector": finding.detector,
+        "against": finding.against,
+        "revision": finding.revision,
+        "statistic": nullable(finding.statistic),
+        "threshold": nullable(finding.threshold),
+        "n": finding.n,
+        "n_against": finding.n_against,
+        "outcome": finding.outcome.value,
+        "reason": finding.reason,
+        "decides": finding.decides,
+        "critical": finding.critical,
+        "evidence": finding.evidence.value,
+        "offset": offset,
+    }
+
+
+def verdict_row(verdict: Verdict) -> Row:
+    return {
+        **release_row(verdict.release),
+        "sequence": verdict.sequence,
+        "status": verdict.status.value,
+        "reason": verdict.reason,
+        "as_of": verdict.as_of_ms,
+        "window_start": verdict.window_start_ms,
+        "window_ms": verdict.window_ms,
+        "baseline_version": verdict.baseline_version,
+        "events": verdict.events,
+        "p95_latency_ms": nullable(verdict.p95_latency_ms),
+        "p99_latency_ms": nullable(verdict.p99_latency_ms),
+        "columns": list(dict.fromkeys(finding.column for finding in verdict.findings)),
+        "offset": verdict.offset,
+    }
+
+
+def encode_verdict(verdict: Verdict) -> bytes:
+    """A message of driftline.verdicts: the verdict, and its row for the store."""
+    return msgspec.json.encode({"verdict": verdict, "rows": [verdict_row(verdict)]})
+
+
+def verdict_key(release: Release) -> bytes:
+    """The key of driftline.verdicts, under which compaction keeps the newest verdict."""
+    return msgspec.json.encode([release.model, release.version, release.role.value])
+
+
+def decode_verdict(value: bytes) -> Verdict:
+    """The inverse of :func:`encode_verdict`; :class:`Unreadable` if it is not one."""
+    try:
+        body = msgspec.json.decode(value)["verdict"]
+        findings = tuple(_finding(item) for item in body.pop("findings"))
+        return Verdict(
+            release=_release(body.pop("release")),
+            status=Status(body.pop("status")),
+            p95_latency_ms=_number(body.pop("p95_latency_ms")),
+            p99_latency_ms=_number(body.pop("p99_latency_ms")),
+            findings=findings,
+            **body,
+        )
+    except (msgspec.DecodeError, RecursionError, KeyError, TypeError, ValueError) as error:
+        raise Unreadable(f"not a verdict: {type(error).__name__}") from error
+
+
+def _finding(body: dict[str, Any]) -> Finding:
+    return Finding(
+        release=_release(body.pop("release")),
+        statistic=_number(body.pop("statistic")),
+        threshold=_number(body.pop("threshold")),
+        outcome=Outcome(body.pop("outcome")),
+        evidence=Evidence(body.pop("evidence")),
+        **body,
+    )
+
+
+def _release(body: dict[str, str]) -> Release:
+    return Release(body["model"], body["version"], Role(body["role"]))
+
+
+def _number(value: float | None) -> float:
+    return math.nan if value is None else float(value)
