@@ -1,0 +1,31 @@
+"""For all tests: says at the end what could not run on this machine, and why."""
+
+from __future__ import annotations
+
+from collections import Counter
+from pathlib import Path
+
+import pytest
+
+
+def skip_reason(report: pytest.TestReport | pytest.CollectReport) -> str:
+    """Why a test was skipped, as pytest's reports carry it."""
+    if isinstance(report.longrepr, tuple):
+        return str(report.longrepr[2]).removeprefix("Skipped: ")
+    return str(report.longrepr)
+
+
+@pytest.hookimpl(trylast=True)
+def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
+    """Prints the section last, so that a run that tested less never looks like one that did."""
+    skipped = terminalreporter.stats.get("skipped", [])
+    reasons = Counter(skip_reason(report) for report in skipped)
+    terminalreporter.section(f"could not run here: {len(skipped)}")
+    for reason, count in sorted(reasons.items()):
+        terminalreporter.line(f"{count} x {reason}")
+
+
+@pytest.fixture(scope="session")
+def repository() -> Path:
+    """The folder that holds the source folders."""
+    return Path(__file__).resolve().parents[1]

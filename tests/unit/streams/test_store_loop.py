@@ -1,0 +1,325 @@
+import json
+import threading
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from typing import Any, Literal
+
+import pyarrow as pa
+import pytest
+from confluent_kafka import KafkaError, KafkaException, TopicPartition
+
+from sinks.errors import Permanent, Retryable
+from sinks.schema import DEAD_LETTERS, INTAKE, TABLES, Table
+from streams import internal_topics
+from streams.store_loop import STORED, Store, StoreRoleSettings
+
+DEAD = internal_topics.DEADLETTERS
+TAKEN = internal_topics.INTAKE
+QUICK = StoreRoleSettings(
+    flush_ms=60_000,
+    flush_rows=1,
+    first_pause_ms=1,
+    longest_pause_ms=2,
+    stop_within_ms=100,
+    migrate=False,
+)
+
+
+def dead_letter(offset: int) -> dict[str, Any]:
+    return {
+        "topic": "in",
+        "partition": 0,
+        "offset": offset,
+        "row": -1,
+        "reason": "not JSON",
+        "bytes": 3,
+        "seen_at": 1_700_000_000_000,
+    }
+
+
+def intake_row() -> dict[str, Any]:
+    names = ("messages", "events", "dead", "late", "capped", "first_offset", "last_offset")
+    return {"topic": "in", "partition": 0, "seen_at": 1, **dict.fromkeys(names, 1)}
+
+
+@dataclass
+class FakeMessage:
+    at: int
+    raw: bytes | None
+    of: str = DEAD
+    failure: KafkaError | None = None
+
+    def topic(self) -> str:
+        return self.of
+
+    def partition(self) -> int:
+        return 0
+
+    def offset(self) -> int:
+        return self.at
+
+    def value(self) -> bytes | None:
+        return self.raw
+
+    def error(self) -> KafkaError | None:
+        return self.failure
+
+
+def rows(*values: dict[str, Any]) -> bytes:
+    return json.dumps({"rows": values, "other": {"for": "somebody else"}}).encode()
+
+
+@dataclass
+class FakeConsumer:
+    """A consumer of one prepared list of polls; when they are used up, ``drained`` is called."""
+
+    polls: list[list[FakeMessage]]
+    drained: Callable[[], None] = lambda: None
+    commits: list[dict[tuple[str, int], int]] = field(default_factory=list)
+    commit_error: KafkaError | None = None
+    paused: list[str] = field(default_factory=list)
+    closed: bool = False
+    on_revoke: Callable[[Any, list[TopicPartition]], None] = lambda _, __: None
+
+    def subscribe(
+        self, topics: list[str], *, on_revoke: Callable[[Any, list[TopicPartition]], None]
+    ) -> None:
+        self.on_revoke = on_revoke
+
+    def consume(self, num_messages: int, timeout: float) -> Sequence[FakeMessage]:
+        if self.paused and self.paused[-1] == "pause":
+            return []
+        if not self.polls:
+            self.drained()
+            return []
+        return self.polls.pop(0)
+
+    def commit(
+        self, *, offsets: list[TopicPartition], asynchronous: Literal[False]
+    ) -> list[TopicPartition]:
+        if self.commit_error is not None:
+            error, self.commit_error = self.commit_error, None
+            raise KafkaException(error)
+        self.commits.append({(o.topic, o.partition): o.offset for o in offsets})
+        return offsets
+
+    def assignment(self) -> list[TopicPartition]:
+        return [TopicPartition(DEAD, 0)]
+
+    def pause(self, partitions: list[TopicPartition]) -> None:
+        self.paused.append("pause")
+
+    def resume(self, partitions: list[TopicPartition]) -> None:
+        self.paused.append("resume")
+
+    def close(self) -> None:
+        self.closed = True
+
+
+@dataclass
+class Stored:
+    """Where inserts go. ``failures`` are raised first, one a call."""
+
+    failures: list[Exception] = field(default_factory=list)
+    tables: list[tuple[str, list[dict[str, Any]]]] = field(default_factory=list)
+
+    def insert(self, table: Table, columns: pa.Table) -> None:
+        if self.failures:
+            raise self.failures.pop(0)
+        self.tables.append((table.name, columns.to_pylist()))
+
+    def offsets(self) -> list[int]:
+        return [r["offset"] for name, rs in self.tables if name == "dead_letters" for r in rs]
+
+
+def run(consumer: FakeConsumer, stored: Stored, settings: StoreRoleSettings = QUICK) -> Store:
+    stop = threading.Event()
+    consumer.drained = stop.set
+    store = Store(consumer, stored.insert, settings)
+    store.run(stop.is_set)
+    return store
+
+
+def test_every_table_has_a_topic() -> None:
+    assert {t.name for t in STORED.values()} == {t.name for t in TABLES}
+    assert STORED[DEAD] is DEAD_LETTERS
+    assert STORED[TAKEN] is INTAKE
+
+
+def test_rows_are_stored_and_then_committed() -> None:
+    consumer = FakeConsumer([[FakeMessage(5, rows(dead_letter(1), dead_letter(2)))]])
+    stored = Stored()
+    store = run(consumer, stored)
+    assert stored.offsets() == [1, 2]
+    assert consumer.commits == [{(DEAD, 0): 6}]
+    assert consumer.closed
+    assert (store.counts.messages, store.counts.rows, store.counts.refused) == (1, 2, 0)
+
+
+def test_a_flush_is_one_insert_a_table() -> None:
+    polls = [
+        [FakeMessage(i, rows(dead_letter(i))) for i in range(50)]
+        + [FakeMessage(0, rows(intake_row()), TAKEN)]
+    ]
+    stored = Stored()
+    run(FakeConsumer(polls), stored)
+    assert sorted(name for name, _ in stored.tables) == ["dead_letters", "intake"]
+    assert stored.offsets() == list(range(50))
+
+
+@pytest.mark.parametrize(
+    "bad",
+    [
+        b"not json",
+        b"\xff\xfe",
+        b"[]",
+        b"{}",
+        b'{"rows": {"a": 1}}',
+        b'{"rows": [1]}',
+        b"[" * 5000,
+        rows({"surplus": 1}),
+        rows({**dead_letter(1), "surplus": 1}),
+        rows({**dead_letter(1), "bytes": -1}),
+        rows({**dead_letter(1), "bytes": 10**30}),
+        rows({**dead_letter(1), "seen_at": 10**16}),
+        b"",
+    ],
+)
+def test_a_message_that_cannot_be_read_loses_none_of_its_neighbours(bad: bytes) -> None:
+    polls = [
+        [
+            FakeMessage(0, rows(dead_letter(10))),
+            FakeMessage(1, bad),
+            FakeMessage(2, rows(dead_letter(12))),
+        ]
+    ]
+    consumer, stored = FakeConsumer(polls), Stored()
+    store = run(consumer, stored)
+    assert stored.offsets() == [10, 12]
+    assert store.counts.refused == 1
+    assert consumer.commits == [{(DEAD, 0): 3}]
+
+
+def test_deleted_keys_are_passed_over() -> None:
+    consumer, stored = FakeConsumer([[FakeMessage(0, None)]]), Stored()
+    assert run(consumer, stored).counts.refused == 0
+    assert consumer.commits == [{(DEAD, 0): 1}]
+
+
+def test_while_the_store_is_away_nothing_is_committed_and_nothing_is_taken_in() -> None:
+    consumer = FakeConsumer(
+        [[FakeMessage(0, rows(dead_letter(1)))], [FakeMessage(1, rows(dead_letter(2)))]]
+    )
+    stored = Stored(failures=[Retryable("away")] * 3)
+    store = run(consumer, stored)
+    assert stored.offsets() == [1, 2]
+    assert store.counts.retries == 3
+    assert consumer.paused[0] == "pause"
+    assert consumer.paused[-1] == "resume"
+    assert consumer.commits == [{(DEAD, 0): 1}, {(DEAD, 0): 2}]
+
+
+def test_a_table_that_is_stored_is_not_stored_again_with_the_next_try() -> None:
+    polls = [
+        [FakeMessage(0, rows(dead_letter(1))), FakeMessage(0, rows(intake_row()), TAKEN)],
+    ]
+    stored = Stored()
+    calls: list[str] = []
+
+    def insert(table: Table, columns: pa.Table) -> None:
+        calls.append(table.name)
+        if calls == ["dead_letters", "intake"]:
+            raise Retryable("away")
+        stored.insert(table, columns)
+
+    stop = threading.Event()
+    Store(FakeConsumer(polls, stop.set), insert, QUICK).run(stop.is_set)
+    assert calls == ["dead_letters", "intake", "intake"]
+
+
+def test_an_error_that_waiting_cannot_cure_ends_it_without_a_commit() -> None:
+    consumer = FakeConsumer([[FakeMessage(0, rows(dead_letter(1)))]])
+    with pytest.raises(Permanent, match="wrong password"):
+        run(consumer, Stored(failures=[Permanent("wrong password")]))
+    assert consumer.commits == []
+    assert consumer.closed
+
+
+def test_stopping_while_the_store_is_away_commits_nothing() -> None:
+    consumer = FakeConsumer([[FakeMessage(0, rows(dead_letter(1)))]])
+    stop = threading.Event()
+
+    def insert(table: Table, columns: pa.Table) -> None:
+        stop.set()
+        raise Retryable("away")
+
+    Store(consumer, insert, QUICK).run(stop.is_set)
+    assert consumer.commits == []
+    assert consumer.closed
+
+
+def test_stopping_does_not_wait_for_an_insert_that_hangs() -> None:
+    consumer = FakeConsumer([[FakeMessage(0, rows(dead_letter(1)))]])
+    stop, release = threading.Event(), threading.Event()
+
+    def insert(table: Table, columns: pa.Table) -> None:
+        stop.set()
+        release.wait(20)
+
+    runner = threading.Thread(target=Store(consumer, insert, QUICK).run, args=(stop.is_set,))
+    runner.start()
+    runner.join(5)
+    alive = runner.is_alive()
+    release.set()
+    runner.join(5)
+    assert not alive
+    assert consumer.commits == []
+
+
+def test_offsets_whose_commit_failed_are_committed_later() -> None:
+    consumer = FakeConsumer(
+        [[FakeMessage(0, rows(dead_letter(1)))], [], []],
+        commit_error=KafkaError(KafkaError.REBALANCE_IN_PROGRESS),
+    )
+    stored = Stored()
+    run(consumer, stored)
+    assert stored.offsets() == [1]
+    assert consumer.commits == [{(DEAD, 0): 1}]
+
+
+def test_partitions_that_were_taken_away_are_not_committed() -> None:
+    consumer = FakeConsumer([[FakeMessage(0, rows(dead_letter(1)))]])
+    stored = Stored()
+
+    def insert(table: Table, columns: pa.Table) -> None:
+        consumer.on_revoke(consumer, [TopicPartition(DEAD, 0)])
+        stored.insert(table, columns)
+
+    stop = threading.Event()
+    consumer.drained = stop.set
+    Store(consumer, insert, QUICK).run(stop.is_set)
+    assert stored.offsets() == [1]
+    assert consumer.commits == []
+
+
+def test_a_batch_is_stored_early_when_it_is_large() -> None:
+    polls = [[FakeMessage(i, rows(dead_letter(i)))] for i in range(6)]
+    settings = StoreRoleSettings(flush_ms=60_000, flush_rows=3)
+    stored = Stored()
+    run(FakeConsumer(polls), stored, settings)
+    assert [len(r) for _, r in stored.tables] == [3, 3]
+
+
+def test_a_topic_that_is_not_there_yet_is_waited_for() -> None:
+    missing = FakeMessage(
+        0, b"", internal_topics.EVENTS, KafkaError(KafkaError.UNKNOWN_TOPIC_OR_PART)
+    )
+    stored = Stored()
+    run(FakeConsumer([[missing], [FakeMessage(0, rows(dead_letter(1)))]]), stored)
+    assert stored.offsets() == [1]
+
+
+def test_a_broker_that_refuses_us_ends_it() -> None:
+    refused = FakeMessage(0, b"", DEAD, KafkaError(KafkaError.TOPIC_AUTHORIZATION_FAILED))
+    with pytest.raises(Permanent, match="TOPIC_AUTHORIZATION_FAILED"):
+        run(FakeConsumer([[refused]]), Stored())
