@@ -5,7 +5,12 @@ from __future__ import annotations
 from collections import Counter
 from pathlib import Path
 
+import hypothesis
 import pytest
+
+# Machines that run tests are shared: a slow example says nothing. Examples are the same each run.
+hypothesis.settings.register_profile("driftline", deadline=None, derandomize=True)
+hypothesis.settings.load_profile("driftline")
 
 
 def skip_reason(report: pytest.TestReport | pytest.CollectReport) -> str:
