@@ -7,6 +7,7 @@ better one is another one, with another id.
 
 from __future__ import annotations
 
+import functools
 import math
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
@@ -126,7 +127,16 @@ def spec_for(reference: Reference | None, name: str, kind: Kind) -> ColumnSpec:
 
 
 def layout_for(reference: Reference | None, keys: Iterable[tuple[str, Kind]]) -> Layout:
-    """The layout of the named columns. Both ends of the wire build it from names alone."""
+    """The layout of the named columns. Both ends of the wire build it from names alone.
+
+    Equal names give the same object as long as it is remembered: a model's columns hardly ever
+    change, and thousands of summaries then hold one layout, which they recognise by identity.
+    """
+    return _layout(reference, tuple(keys))
+
+
+@functools.lru_cache(maxsize=2_048)
+def _layout(reference: Reference | None, keys: tuple[tuple[str, Kind], ...]) -> Layout:
     specs = (spec_for(reference, name, kind) for name, kind in keys)
     return Layout.of(reference.id if reference is not None else "", specs)
 

@@ -23,7 +23,7 @@ from detectors.finding import Finding, Outcome
 from detectors.layout import Header, Kind
 from detectors.release import Release
 from detectors.statistics import rate_difference
-from detectors.summary import NumericSummary, Summaries
+from detectors.summary import CategoricalSummary, NumericSummary, Summaries
 
 ERROR = "error"
 """The column of the model's own failures: a rate over its predictions."""
@@ -54,6 +54,9 @@ class Against(StrEnum):
 
     REFERENCE = "reference"
     PRODUCTION = "production"
+
+
+_NUMERIC_ONLY = frozenset({Detector.KOLMOGOROV_SMIRNOV, Detector.WASSERSTEIN})
 
 
 @dataclass(frozen=True, slots=True)
@@ -162,8 +165,14 @@ def measures(
 ) -> Iterator[Measure]:
     """All statistics of all columns. A column that is numbers in some events and text in others
     is judged as what it mostly is on the other side; there its other half is missing."""
+    if current.layout.reference == against.layout.reference:
+        # A column that one side never sent is missing there in every event.
+        layout = current.layout.union(against.layout)
+        current, against = current.widen(layout), against.widen(layout)
     columns: dict[str, ColumnStatistics] = {}
     for column in compare_columns(against, current):
+        if not (_occurs(current, column) or _occurs(against, column)):
+            continue  # in a layout by chance only: nobody ever sent a value
         known = columns.setdefault(column.column, column)
         if (column.n_against, column.n) > (known.n_against, known.n):
             columns[column.column] = column
@@ -200,7 +209,8 @@ def _column_measures(
         (Detector.TOTAL_VARIATION, column.total_variation),
         (Detector.L_INFINITY, column.l_infinity),
     ):
-        if not math.isnan(value) or detector is Detector.PSI:
+        # What cannot be computed is said too: a correction must replace what was said before.
+        if column.kind is Kind.NUMERIC or detector not in _NUMERIC_ONLY:
             yield Measure(name, detector, value, chance, n, usual_n, words)
     # Of missing values the denominator is the events, not the values that are left.
     missing = column.missing
@@ -223,7 +233,7 @@ def _nameless(column: ColumnStatistics) -> str:
 
 def _mean_measures(column: ColumnStatistics, settings: ThresholdSettings) -> Iterator[Measure]:
     shift = column.mean_shift
-    if math.isnan(column.mean) and math.isnan(column.mean_against):
+    if column.kind is Kind.CATEGORICAL:
         return
     unit = column.sd_against if column.sd_against > 0 else column.sd
     if math.isnan(shift.difference):
@@ -257,10 +267,21 @@ def _tail_ratio(
     return Measure(LATENCY, detector, here / there, tail.z, latency.n, usual.n, words)
 
 
+def _column(
+    summaries: Summaries, column: ColumnStatistics
+) -> NumericSummary | CategoricalSummary | None:
+    look = summaries.numeric if column.kind is Kind.NUMERIC else summaries.categorical
+    return look(column.column)
+
+
+def _occurs(summaries: Summaries, column: ColumnStatistics) -> bool:
+    summary = _column(summaries, column)
+    return summary is not None and summary.n + summary.errors > 0
+
+
 def _rows(summaries: Summaries, column: ColumnStatistics) -> int:
     """Events that had, or should have had, a value in a column."""
-    look = summaries.numeric if column.kind is Kind.NUMERIC else summaries.categorical
-    summary = look(column.column)
+    summary = _column(summaries, column)
     return summary.n + summary.nulls + summary.errors if summary else 0
 
 

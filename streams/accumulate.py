@@ -50,6 +50,7 @@ class ModelRows:
         self.model = model
         self.versions = Names(limits.versions_per_model)
         self.segments = Names(limits.segments_per_model)
+        self.folded = Names(limits.segments_per_model)
         self.columns = Names(limits.columns_per_model)
         self.parts: list[Kept] = []
 
@@ -111,7 +112,9 @@ class Accumulator:
         for group in table.groups(layout):
             packed = len(group.summaries.vector) + len(group.summaries.extremes)
             packed += sum(len(k) + len(c) for k, c in group.summaries.sketches.values())
-            packed += sum(24 * len(c[0]) for c in group.summaries.categories.values())
+            packed += sum(
+                len(name) + 12 for c in group.summaries.categories.values() for name in c[0]
+            )
             if groups and size + packed > MAX_DELTA_BYTES:
                 yield self._delta(model, layout, topics, worker, wall_ms, groups)
                 groups, size = [], 0
@@ -199,8 +202,8 @@ class _Table:
     def _rows(self, picked: NDArray[np.int64], starts: NDArray[np.int64]) -> Rows:
         groups = len(starts) - 1
         group_of = np.repeat(np.arange(groups), np.diff(starts))
-        headers = np.zeros((groups, len(HEADERS)), np.int64)
-        np.add.at(headers, (group_of, self.header[picked]), 1)
+        cells = group_of * len(HEADERS) + self.header[picked]
+        headers = np.bincount(cells, minlength=groups * len(HEADERS)).reshape(groups, -1)
         headers[:, _FAILED] = np.bincount(group_of[self.failed[picked]], minlength=groups)
         whole = len(picked) == len(self.pane_ms) and bool((np.diff(picked) == 1).all())
         pick: slice | NDArray[np.int64] = slice(None) if whole else picked
@@ -232,9 +235,13 @@ def _releases(rows: ModelRows) -> tuple[NDArray[np.int64], tuple[tuple[str, Role
 def _segments(rows: ModelRows) -> dict[str, Codes]:
     """For each segment key, the segment (``key=value``) of each row, -1 where it has none."""
 
-    def rename(key: str, value: str) -> str:
+    def rename(key: str, value: str) -> str | None:
         name = f"{key}={value}"
-        return name if rows.segments.admit(name) else f"{key}={OTHER}"
+        if rows.segments.admit(name):
+            return name
+        # Producers choose the keys too: beyond the cap on these, a row is in "all" only.
+        folded = f"{key}={OTHER}"
+        return folded if rows.folded.admit(folded) else None
 
     if not rows.segments.admit(ALL):  # a cap of 0 turns segments off
         return {}
@@ -249,7 +256,7 @@ def _texts(rows: ModelRows) -> dict[str, Codes]:
 def _coded(
     parts: Sequence[Kept],
     columns_of: Callable[[EventBatch], object],
-    rename: Callable[[str, str], str],
+    rename: Callable[[str, str], str | None],
 ) -> dict[str, Codes]:
     """Dictionary-coded columns of all parts, one dictionary a column."""
     total = sum(len(part.rows) for part in parts)
@@ -261,9 +268,10 @@ def _coded(
             if name not in out:
                 out[name] = (np.full(total, -1, np.int32), {})
             codes, index = out[name]
-            renamed = [
-                index.setdefault(rename(name, value), len(index)) for value in column.categories
-            ]
+            renamed = []
+            for value in column.categories:
+                kept = rename(name, value)
+                renamed.append(-1 if kept is None else index.setdefault(kept, len(index)))
             lookup = np.array([*renamed, -1], np.int32)  # code -1 finds the last: no value
             codes[at : at + len(part.rows)] = lookup[column.codes[part.rows]]
         at += len(part.rows)

@@ -19,7 +19,15 @@ import structlog
 from sinks.receivers import Receiver, build_receivers, routes
 from streams import deliver as delivery
 from streams.changelog import Changelog, acknowledged
-from streams.faust_app import make_app, on_assignment, run_app, send_rows, table, topic
+from streams.faust_app import (
+    crash_on_failure,
+    make_app,
+    on_assignment,
+    run_app,
+    send_rows,
+    table,
+    topic,
+)
 from streams.internal_topics import ACTIONS, DELIVER, DELIVERIES, VERDICTS, topic_specs
 from streams.kafka_topics import ensure_topics
 from streams.outbox import ActionRow, Entry
@@ -173,7 +181,8 @@ def build(config: Config) -> faust.App:
     async def deliver(stream: Any) -> None:
         async for event in stream.events():
             message = event.message
-            await agent.take(message.partition, message.offset, message.value)
+            work = agent.take(message.partition, message.offset, message.value)
+            await crash_on_failure(app, work)
 
     @app.timer(interval=_TICK_S)  # type: ignore[untyped-decorator]
     async def tick() -> None:

@@ -28,6 +28,9 @@ def make_app(kafka: KafkaSettings, name: str) -> faust.App:
         value_serializer="raw",
         topic_partitions=kafka.partitions,
         web_enabled=False,
+        # A killed worker's partitions are free after this time; Faust's own default is 60 s.
+        broker_session_timeout=10.0,
+        broker_heartbeat_interval=1.0,
         broker_commit_interval=1.0,
         broker_commit_every=1_000,
         stream_wait_empty=False,
@@ -60,6 +63,16 @@ def on_assignment(app: faust.App, changed: Callable[[set[int]], None]) -> None:
     async def complete(*_: Any, **__: Any) -> None:
         changed({assigned.partition for assigned in app.consumer.assignment()})
         report_ready()
+
+
+async def crash_on_failure(app: faust.App, work: Awaitable[None]) -> None:
+    """Faust goes on with the next record when an agent raises, as if this one had been processed.
+    Here the process ends instead, and its successor begins again with this record."""
+    try:
+        await work
+    except Exception as error:
+        await app.crash(error)
+        raise
 
 
 async def send_rows(to: Any, rows: Sequence[Row]) -> list[Awaitable[object]]:

@@ -16,7 +16,11 @@ MOST_CATEGORIES = 50
 def window_rows(
     release: Release, key: IntervalKey, summaries: Summaries, revision: int, offset: int
 ) -> list[Row]:
-    """One row for each column, and one for the errors of the model itself."""
+    """One row for each column that occurred, and one for the errors of the model itself.
+
+    Workers send the columns of a whole flush for each of its panes. Which panes share a flush is
+    chance, so a column without a value here has no row: else a replay would give other rows.
+    """
     predictions = summaries.header(Header.PREDICTIONS)
     failed = summaries.header(Header.FAILED)
     place = {
@@ -46,6 +50,8 @@ def window_rows(
         }
     ]
     for column in summaries.columns():
+        if not column.n + column.errors:
+            continue
         row = {
             **place,
             **empty,

@@ -115,7 +115,7 @@ class Intake:
 
     def _late(self, decoded: Decoded, chunk: Chunk) -> list[NDArray[np.bool_]]:
         """Which rows of each batch are late. Batches are by model; lateness is by partition, in
-        the order of reading, so the rows of all batches are put back into that order first."""
+        the order of messages, so the rows of all batches are put back into that order first."""
         masks = [np.zeros(batch.rows, np.bool_) for batch in decoded.batches]
         if not masks:
             return masks
@@ -127,7 +127,7 @@ class Intake:
         for index, place in enumerate(chunk.places):
             rows = order[place_of == index]
             intake = self.partitions[place]
-            mask, intake.newest_ms = late_rows(ts[rows], intake.newest_ms, self.time)
+            mask, intake.newest_ms = late_rows(ts[rows], source[rows], intake.newest_ms, self.time)
             late[rows] = mask
             intake.late += int(mask.sum())
         at = 0

@@ -15,7 +15,7 @@ from detectors.reference import Reference, layout_for, reference_from_summaries
 from detectors.release import ALL, OTHER, Role
 from detectors.summary import Summaries
 from detectors.thresholds import Against, Comparison, Place, ThresholdSettings, judge_columns
-from detectors.verdict import Verdict
+from detectors.verdict import Status, Verdict
 from streams.figures import window_rows
 from streams.model_state import Interval, IntervalKey, ModelState, ReleaseTrack
 from streams.standing import (
@@ -59,7 +59,9 @@ class ModelJudge:
     """Holds the state of one model between records.
 
     ``changed`` and ``removed`` name the intervals that the last record touched: the caller writes
-    them to the changelog, then the state.
+    them to the changelog, then the state; ``touched`` says whether there is anything to write.
+    The reference in force is the one that the workers' deltas stand on: so it changes at a record,
+    and a replay changes it at the same one.
     """
 
     def __init__(
@@ -67,15 +69,14 @@ class ModelJudge:
         state: ModelState,
         intervals: dict[IntervalKey, Interval],
         settings: ModelSettings,
-        reference_of: Callable[[str], Reference | None],
         reference_by_id: Callable[[str], Reference | None],
     ) -> None:
         self.state = state
         self.intervals = intervals
         self.changed: set[IntervalKey] = set()
         self.removed: set[IntervalKey] = set()
+        self.touched = False
         self._settings = settings
-        self._reference_of = reference_of
         self._reference_by_id = reference_by_id
         self._standings = Standings(state.standings, settings.judge, settings.time.windows_ms[0])
 
@@ -88,6 +89,7 @@ class ModelJudge:
         still finds everything it found the first time.
         """
         self.changed.clear()
+        self.touched = False
         self.removed = {key for key in self.intervals if self._finished(key)}
         for key in self.removed:
             del self.intervals[key]
@@ -102,6 +104,9 @@ class ModelJudge:
         outputs = Outputs()
         self.state.topics = sorted({*self.state.topics, *delta.topics})
         self.state.wall_ms = max(self.state.wall_ms, delta.wall_ms)
+        self.state.moved_ms = self.state.moved_ms or delta.wall_ms
+        self.state.reference = delta.reference
+        self.touched = True
         layout = layout_for(self._known(delta.reference), delta.columns)
         for group in delta.groups:
             summaries = unpack(group.summaries, layout)
@@ -127,7 +132,10 @@ class ModelJudge:
             self._close_panes(mark, offset)
             self._close_windows(before, mark, offset, outputs)
             self.state.closed_ms = mark
+            self.state.moved_ms = max(progress.wall_ms, self.state.moved_ms)
+            self.touched = True
         self._decide(progress.wall_ms, offset, outputs)
+        self.touched |= bool(self.changed or self.removed or outputs.verdicts)
         return outputs
 
     # --- panes and windows -------------------------------------------------------------------
@@ -249,12 +257,14 @@ class ModelJudge:
         offset: int,
         outputs: Outputs,
     ) -> None:
-        reference = self._reference_of(self.state.model)
+        reference = self._known(self.state.reference)
         production = self._production(keys)
         for key in keys:
             release = self.state.release(key.version, key.role)
             shown = _block(self.intervals[key], reference)
-            outputs.windows += window_rows(release, key, shown, revision, offset)
+            # A row for each reference in the window: together they hold every event.
+            for _, block in sorted(self.intervals[key].blocks.items()):
+                outputs.windows += window_rows(release, key, block, revision, offset)
             place = Place(release, key.segment, length, start, revision)
             for comparison in self._comparisons(key, shown, reference, production):
                 findings = judge_columns(self._settings.thresholds, comparison, place)
@@ -264,7 +274,23 @@ class ModelJudge:
             if track is not None:
                 observe(track, key, shown)
         if length == self._time.windows_ms[0] and revision == 0:
+            self._share(start, keys)
             self._learn(keys, reference, offset, outputs)
+
+    def _share(self, start: int, keys: Iterable[IntervalKey]) -> None:
+        """Add a window to the events by role. Shares mean something only while the releases stay
+        the same, so a window in which one begins starts the count anew after it."""
+        for key in keys:
+            if key.segment != ALL:
+                continue
+            track = self.state.releases.get((key.version, key.role))
+            if track is not None and track.first_ms >= start:
+                self.state.shares = {}
+                return
+        for key in keys:
+            if key.segment == ALL:
+                events = self.state.shares.get(key.role, 0) + self.intervals[key].events()
+                self.state.shares[key.role] = events
 
     def _comparisons(
         self,
@@ -332,15 +358,13 @@ class ModelJudge:
     def _decide(self, wall_ms: int, offset: int, outputs: Outputs) -> None:
         evaluated = {(row["version"], row["role"]) for row in outputs.windows}
         self._retire(wall_ms)
-        events: dict[Role, int] = {}
-        for (_, role), track in self.state.releases.items():
-            events[role] = events.get(role, 0) + track.events
-        split = broken_split(events, self._settings.judge)
+        split = broken_split(self.state.shares, self._settings.judge)
+        stuck_ms = wall_ms - self.state.moved_ms
         version_to_return_to = baseline(self.state.releases)
         for (version, role), track in sorted(self.state.releases.items()):
             release = self.state.release(version, role)
             closed_one = (version, role.value) in evaluated
-            if version == OTHER or not (closed_one or track.status):
+            if version == OTHER:
                 continue
             decision = decide(
                 release,
@@ -350,7 +374,10 @@ class ModelJudge:
                 self.state.closed_ms,
                 wall_ms,
                 split,
+                stuck_ms,
             )
+            if not (closed_one or track.status or decision.status is Status.BLIND):
+                continue  # it has only just begun
             # A verdict goes out with every window, as a sign of life, and when the answer changes;
             # a record that closes no window and changes nothing brings none.
             if not closed_one and decision.status.value == track.status:
@@ -393,6 +420,7 @@ class ModelJudge:
             ):
                 del self.state.releases[version, role]
                 self._standings.forget(version, role)
+                self.touched = True
 
 
 def _block(interval: Interval, reference: Reference | None) -> Summaries:

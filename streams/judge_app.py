@@ -18,7 +18,15 @@ import structlog
 
 from streams.changelog import acknowledged
 from streams.errors import UnavailableError
-from streams.faust_app import make_app, on_assignment, run_app, send_rows, table, topic
+from streams.faust_app import (
+    crash_on_failure,
+    make_app,
+    on_assignment,
+    run_app,
+    send_rows,
+    table,
+    topic,
+)
 from streams.internal_topics import (
     CLOCKS,
     FINDINGS,
@@ -32,7 +40,7 @@ from streams.internal_topics import (
     topic_specs,
 )
 from streams.judge import ModelSettings, Outputs
-from streams.judge_state import JudgeState, References, steps
+from streams.judge_state import JudgeState, steps
 from streams.kafka import results_consumer
 from streams.kafka_topics import ensure_topics
 from streams.reference_book import ReferenceBook, encode_reference
@@ -81,13 +89,16 @@ class JudgeAgent:
         if isinstance(record, Delta):
             await self._know(record.reference)
             self._state.judge(partition, record.model)
-            times: Mapping[Any, Any] = {}
-        else:
-            times = await self._state.note_times(partition, record)
+        elif not self._state.note_times(partition, record, offset):
+            return
+        times = self._state.times(partition).of
         for judge, outputs in steps(self._state.judges(partition), record, times, offset):
             await self._publish(partition, offset, outputs)
-            if judge.changed or judge.removed or isinstance(record, Delta) or outputs.verdicts:
+            if outputs.late:
+                log.warning("late events left out", model=judge.state.model, events=outputs.late)
+            if judge.touched:
                 await self._state.write(partition, judge, offset)
+        await self._state.write_times(partition, offset)
 
     async def _know(self, reference: str) -> None:
         """A worker used this reference, so it is in the topic: wait until we have read it too."""
@@ -149,7 +160,7 @@ def build(config: Config, book: ReferenceBook) -> faust.App:
         table(app, kafka, CLOCKS),
         kafka.partitions,
         settings_of,
-        References(book.of, book.by_id),
+        book.by_id,
     )
     results = {n: topic(app, kafka, n) for n in (WINDOWS, FINDINGS, VERDICTS, REFERENCES)}
     agent = JudgeAgent(state, book, results, wall_ms)
@@ -160,7 +171,8 @@ def build(config: Config, book: ReferenceBook) -> faust.App:
     async def judge(stream: Any) -> None:
         async for event in stream.events():
             message = event.message
-            await agent.take(message.partition, message.offset, message.value)
+            work = agent.take(message.partition, message.offset, message.value)
+            await crash_on_failure(app, work)
 
     return app
 

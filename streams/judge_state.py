@@ -37,12 +37,20 @@ class ReferenceUnknownError(LookupError):
     """A record stands on a reference that this process has not read (yet)."""
 
 
-@dataclass(frozen=True, slots=True)
-class References:
-    """How the judge asks for references: the one in force for a model, and any by its id."""
+@dataclass(slots=True)
+class _Times:
+    """Clocks after the record ``applied``; ``moved`` since they were written."""
 
-    of: Callable[[str], Reference | None]
-    by_id: Callable[[str], Reference | None]
+    applied: int
+    of: dict[tuple[str, int], PartitionTime]
+    moved: bool = False
+
+
+class _Clocks(msgspec.Struct, array_like=True):
+    """As they are stored: topic, partition, newest event time, idle, partitions of the topic."""
+
+    applied: int
+    entries: list[tuple[str, int, int, bool, int]]
 
 
 class JudgeState:
@@ -55,16 +63,16 @@ class JudgeState:
         clocks: Changelog,
         partitions: int,
         settings_of: Callable[[str], ModelSettings],
-        references: References,
+        reference_by_id: Callable[[str], Reference | None],
     ) -> None:
         self._models = models
         self._intervals = intervals
         self._clocks = clocks
         self._partitions = partitions
         self._settings_of = settings_of
-        self._references = references
+        self._reference_by_id = reference_by_id
         self._judges: dict[int, dict[str, ModelJudge]] = {}
-        self._times: dict[int, dict[tuple[str, int], PartitionTime]] = {}
+        self._times: dict[int, _Times] = {}
 
     def forget(self) -> None:
         """Partitions came or went: what is kept in memory is loaded again from the changelogs."""
@@ -84,44 +92,60 @@ class JudgeState:
             judges[model] = self._new(ModelState(model), {})
         return judges[model]
 
-    def times(self, partition: int) -> dict[tuple[str, int], PartitionTime]:
+    def times(self, partition: int) -> _Times:
         """The clocks of all input partitions, as told on one partition of ``summaries``."""
         if partition not in self._times:
             stored = self._clocks.get(str(partition).encode())
-            entries = msgspec.msgpack.decode(stored, type=_Clocks) if stored else []
-            self._times[partition] = {
-                (topic, p): PartitionTime(newest, idle, total)
-                for topic, p, newest, idle, total in entries
-            }
+            record = msgspec.msgpack.decode(stored, type=_Clocks) if stored else _Clocks(-1, [])
+            self._times[partition] = _Times(
+                record.applied,
+                {
+                    (topic, p): PartitionTime(newest, idle, total)
+                    for topic, p, newest, idle, total in record.entries
+                },
+            )
         return self._times[partition]
 
-    async def note_times(
-        self, partition: int, progress: Progress
-    ) -> Mapping[tuple[str, int], PartitionTime]:
-        """Take in a worker's clocks. A clock never goes back: a worker that was replaced may still
-        report."""
+    def note_times(self, partition: int, progress: Progress, offset: int) -> bool:
+        """Take in a worker's clocks; False if that has been done before (then the process died),
+        and all models have had this record as well. A clock never goes back: a worker that was
+        replaced may still report."""
         times = self.times(partition)
-        before = dict(times)
+        if offset <= times.applied:
+            return False
         for entry in progress.partitions:
             place = (entry.topic, entry.partition)
-            known = times.get(place)
+            known = times.of.get(place)
             newest = max(entry.newest_ms, known.newest_ms) if known else entry.newest_ms
-            times[place] = PartitionTime(newest, entry.idle, entry.partitions)
-        if times != before:
-            value = msgspec.msgpack.encode(
-                [(t, p, c.newest_ms, c.idle, c.partitions) for (t, p), c in sorted(times.items())]
-            )
-            await acknowledged([self._clocks.put(partition, str(partition).encode(), value)])
-        return times
+            clock = PartitionTime(newest, entry.idle, entry.partitions)
+            times.moved |= clock != known
+            times.of[place] = clock
+        return True
+
+    async def write_times(self, partition: int, offset: int) -> None:
+        """After all models have had the record: so a record that is processed again meets the
+        clocks as they were when it was processed first."""
+        times = self.times(partition)
+        if not times.moved:
+            return
+        times.moved, times.applied = False, offset
+        entries = [(t, p, c.newest_ms, c.idle, c.partitions) for (t, p), c in times.of.items()]
+        value = msgspec.msgpack.encode(_Clocks(offset, sorted(entries)))
+        await acknowledged([self._clocks.put(partition, str(partition).encode(), value)])
 
     async def write(self, partition: int, judge: ModelJudge, offset: int) -> None:
-        """Intervals first, the state last; the state names the record."""
+        """Intervals first, the state last; the state names the record. Kafka keeps no order
+        between topics, so the state goes out when the intervals have been acknowledged."""
         model = judge.state.model
+        pending = []
         for key in sorted(judge.changed):
             value = encode_interval(judge.intervals[key])
-            self._intervals.put(partition, encode_key(model, key), value)
-        for key in sorted(judge.removed):
+            pending.append(self._intervals.put(partition, encode_key(model, key), value))
+        pending += [
             self._intervals.remove(partition, encode_key(model, key))
+            for key in sorted(judge.removed)
+        ]
+        await acknowledged(pending)
         judge.state.applied = offset
         await acknowledged([self._models.put(partition, model.encode(), encode_state(judge.state))])
 
@@ -146,12 +170,11 @@ class JudgeState:
             state,
             intervals,
             self._settings_of(state.model),
-            self._references.of,
-            self._references.by_id,
+            self._reference_by_id,
         )
 
     def _layout(self, reference: str, columns: Iterable[tuple[str, Kind]]) -> Layout:
-        known = self._references.by_id(reference) if reference else None
+        known = self._reference_by_id(reference) if reference else None
         if reference and known is None:
             raise ReferenceUnknownError(reference)
         return layout_for(known, columns)
@@ -176,6 +199,3 @@ def steps(
         if judge.state.applied < offset:
             judge.begin()
             yield judge, judge.progress(record, times, offset)
-
-
-_Clocks = list[tuple[str, int, int, bool, int]]

@@ -40,7 +40,8 @@ class KafkaLog:
             text = message
         if self._new(facility + text):
             event = log.bind(client=self._client, facility=facility, text=text)
-            if level >= logging.ERROR:
+            # The admin client asks once and its caller reports the answer: it is not said twice.
+            if level >= logging.ERROR and self._client != "admin":
                 event.warning("kafka_client_says")  # librdkafka goes on: an error is not the end
             else:
                 event.debug("kafka_client_says")

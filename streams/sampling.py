@@ -17,6 +17,8 @@ import numpy as np
 from streams.event import Decoded, EventBatch
 from streams.intake import Chunk
 
+ROWS_PER_MESSAGE = 200
+"""A chunk may hold many thousand rows, and a broker takes 1 MB a message."""
 _SCRAMBLE = np.uint64(0x9E37_79B9_7F4A_7C15)
 
 
@@ -39,7 +41,8 @@ class EventSample:
 
     def __init__(self, settings: SampleSettings) -> None:
         self._settings = settings
-        self._below = np.uint64(int(settings.ratio * (2**64 - 1)))
+        # The product rounds to 2**64 at a ratio of 1.
+        self._below = np.uint64(min(int(settings.ratio * 2**64), 2**64 - 1))
 
     def pick(self, decoded: Decoded, chunk: Chunk) -> Iterator[tuple[bytes, bytes]]:
         """Keys and values of records for ``driftline.events``."""
@@ -55,8 +58,10 @@ class EventSample:
             picked = np.flatnonzero(scrambled <= self._below)
             if not len(picked):
                 continue
-            rows = [self._row(batch, int(i), chunk, int(row[i])) for i in picked]
-            yield batch.model.encode(), msgspec.json.encode({"rows": rows})
+            for at in range(0, len(picked), ROWS_PER_MESSAGE):
+                some = picked[at : at + ROWS_PER_MESSAGE]
+                rows = [self._row(batch, int(i), chunk, int(row[i])) for i in some]
+                yield batch.model.encode(), msgspec.json.encode({"rows": rows})
 
     def _row(self, batch: EventBatch, i: int, chunk: Chunk, row: int) -> dict[str, Any]:
         version, role = batch.releases[batch.release[i]]

@@ -120,9 +120,16 @@ class Standings:
         ]
 
     def failing(self, standing: Standing) -> bool:
-        """Whether a limit counts as exceeded, confirmation included."""
+        """Whether a limit counts as exceeded, confirmation included. Too few events are no answer,
+        whatever was before."""
+        if standing.finding.outcome is Outcome.INSUFFICIENT:
+            return False
+        return self.exceeded(standing)
+
+    def exceeded(self, standing: Standing) -> bool:
+        """Whether the last conclusive windows exceeded a limit, confirmation included."""
         if standing.finding.window_ms != self._shortest_ms:
-            return standing.finding.outcome is Outcome.FAIL
+            return bool(standing.fails & 1)
         recent = standing.fails & ((1 << self._settings.confirm_of) - 1)
         return recent.bit_count() >= self._settings.confirm_fails
 
@@ -174,9 +181,11 @@ def decide(
     closed_ms: int,
     wall_ms: int,
     split: tuple[Role, float, float] | None,
+    stuck_ms: int,
 ) -> Decision:
     """The verdict on one release. The order of the questions is the order of their weight: a
-    release that is not seen is not judged, nor is one whose comparison is broken."""
+    release that is not seen is not judged, nor is one whose comparison is broken. ``stuck_ms``:
+    for how long no window could close, although events came."""
     silent_ms = max(wall_ms - track.wall_ms, 0)
     if silent_ms >= settings.blind_after_ms:
         return Decision(Status.BLIND, f"no events for {silent_ms // 1000} s")
@@ -184,6 +193,11 @@ def decide(
     if behind_ms >= settings.blind_after_ms:
         return Decision(
             Status.BLIND, f"no events for {behind_ms // 1000} s while the model has traffic"
+        )
+    if stuck_ms >= settings.blind_after_ms:
+        return Decision(
+            Status.BLIND,
+            f"no window could close for {stuck_ms // 1000} s: an input partition is behind",
         )
     if split is not None and release.role in (Role.CANARY, Role.VARIANT):
         role, share, expected = split
@@ -195,14 +209,22 @@ def decide(
     if failing:
         worst = _worst(failing)
         return Decision(Status.FAIL, _in_words(worst), worst)
-    return _not_failing(release, current)
+    exceeded = [standing for standing in current if standings.exceeded(standing)]
+    return _not_failing(release, current, exceeded)
 
 
-def _not_failing(release: Release, current: list[Standing]) -> Decision:
+def _not_failing(release: Release, current: list[Standing], exceeded: list[Standing]) -> Decision:
     suspicious = [s for s in current if s.finding.outcome is Outcome.FAIL]
     if suspicious:
         worst = _worst(suspicious)
         return Decision(Status.INSUFFICIENT, f"not confirmed yet: {_in_words(worst)}", worst)
+    if exceeded:
+        last = _worst(exceeded)
+        return Decision(
+            Status.INSUFFICIENT,
+            f"{last[0].column} {last[0].detector} exceeded its limit before; now {last[0].reason}",
+            last,
+        )
     checked = [s for s in current if s.finding.outcome is Outcome.PASS]
     if release.role is not Role.PRODUCTION and not any(
         s.finding.against.startswith(_PRODUCTION) for s in checked

@@ -66,6 +66,8 @@ class Worker:
         self._internal = internal
         self._clock_ms = clock_ms
         self._refused = 0
+        self._failed = False
+        self._undelivered = 0
 
     def run(self, stop: Callable[[], bool]) -> None:
         """Read and flush until ``stop`` says so; then flush what was read and leave the group."""
@@ -93,6 +95,10 @@ class Worker:
                     gc.collect(0)
                     next_flush = time.monotonic() + interval
             self._flush()
+        except BaseException:
+            # Closing gives the partitions up, which would commit: what was read may be lost by now.
+            self._failed = True
+            raise
         finally:
             gc.enable()
             self._consumer.close()
@@ -120,7 +126,7 @@ class Worker:
             return
         if not self._transactional:
             self._produce(records)
-            if self._producer.flush(30):
+            if self._producer.flush(30) or self._undelivered:
                 raise KafkaException(KafkaError(KafkaError._MSG_TIMED_OUT))  # noqa: SLF001
             if offsets:
                 self._consumer.commit(offsets=offsets, asynchronous=False)
@@ -152,10 +158,18 @@ class Worker:
             while True:
                 try:
                     # Partition -1 is librdkafka's way to say: choose by the key.
-                    self._producer.produce(topic, record.value, record.key, record.partition)
+                    self._producer.produce(
+                        topic, record.value, record.key, record.partition, self._delivered
+                    )
                     break
                 except BufferError:
                     self._producer.poll(0.1)  # the local queue is full: let it drain
+
+    def _delivered(self, error: KafkaError | None, message: Message) -> None:
+        """Without transactions nobody else says that a record was given up."""
+        del message
+        if error is not None:
+            self._undelivered += 1
 
     def _at_end(self) -> dict[Place, bool]:
         """Whether each partition has been read to its end, from the broker's last answer."""
@@ -188,7 +202,8 @@ class Worker:
         self, consumer: confluent_kafka.Consumer, partitions: list[TopicPartition]
     ) -> None:
         del consumer
-        self._flush()  # what was read must be committed before the next owner starts
+        if not self._failed:
+            self._flush()  # what was read must be committed before the next owner starts
         self._drop(partitions)
 
     def _on_lost(
@@ -285,5 +300,7 @@ def run(config: Config) -> int:
         try:
             worker.run(stop)
         except TooManyDeadLettersError as error:
-            raise UnavailableError(str(error), "summarize", "see docs/operations.md") from None
+            raise UnavailableError(
+                str(error), "summarize", "correct the producer or the format of the topic"
+            ) from None
     return 0

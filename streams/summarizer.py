@@ -66,6 +66,29 @@ class OutgoingRecord:
     value: bytes
 
 
+ROWS_AT_ONCE = 4_096
+"""Rows decoded at once where a message holds many: as columns they still fit the cache."""
+ROWS_PER_MODEL = 32
+"""Rows of each model that a chunk should hold: what a column costs is paid once a chunk."""
+MOST_WAITING = 16_384
+"""Messages of a topic that wait for their chunk to fill, at most."""
+
+
+@dataclass(slots=True)
+class Pace:
+    """How many messages of one topic to decode at once, learnt from the last chunk. It changes the
+    cost of decoding and never the result."""
+
+    fewest: int = 1
+    most: int = 16
+
+    def learn(self, messages: int, rows: int, models: int) -> None:
+        """``rows`` of ``models`` were in so many ``messages``."""
+        per_message = max(rows, 1) / messages
+        self.fewest = min(int(models * ROWS_PER_MODEL / per_message), MOST_WAITING)
+        self.most = max(int(ROWS_AT_ONCE / per_message), self.fewest, 1)
+
+
 class TooManyDeadLettersError(Exception):
     """Most of what is read cannot be understood: stopping is safer than reporting on the rest."""
 
@@ -86,6 +109,8 @@ class Summarizer:
     ) -> None:
         self._inputs = {item.topic: item for item in inputs}
         self._codecs: dict[tuple[str, str], Codec] = {}
+        self._paces: dict[str, Pace] = {}
+        self._waiting: dict[str, list[Message]] = {}
         self._time = time_settings
         self._settings = settings
         self._partitions = partitions
@@ -100,22 +125,43 @@ class Summarizer:
     @property
     def full(self) -> bool:
         """Whether it is time to flush because enough rows wait."""
-        return self.accumulator.buffered >= self._settings.max_buffered_rows
+        waiting = sum(map(len, self._waiting.values()))
+        return self.accumulator.buffered + waiting >= self._settings.max_buffered_rows
 
     def forget(self) -> None:
         """Drop all that was read and not yet flushed: it will be read again."""
         self._outgoing.clear()
+        self._waiting.clear()
         self.accumulator = Accumulator(self._time, self._limits, self._reference_of)
 
     def take(self, messages: Sequence[Message], now_ms: int) -> None:
-        """Decode messages and enter them. ``now_ms``: wall clock, for the bounds on event times."""
-        by_topic: dict[str, list[Message]] = {}
-        for message in messages:
-            by_topic.setdefault(message.topic() or "", []).append(message)
-        for topic, of_topic in by_topic.items():
-            self._take_topic(topic, of_topic, now_ms)
+        """Decode messages and enter them. ``now_ms``: wall clock, for the bounds on event times.
 
-    def _take_topic(self, topic: str, messages: list[Message], now_ms: int) -> None:
+        Where a batch as it is read holds only a few rows of each of many models, messages wait for
+        more of them, until the flush at the latest.
+        """
+        for message in messages:
+            self._waiting.setdefault(message.topic() or "", []).append(message)
+        for topic in list(self._waiting):
+            if len(self._waiting[topic]) >= self._enough(topic):
+                self._take_waiting(topic, now_ms)
+
+    def _enough(self, topic: str) -> int:
+        pace = self._paces.setdefault(topic, Pace())
+        return pace.fewest if pace.fewest > self._settings.batch_messages else 1
+
+    def _take_waiting(self, topic: str, now_ms: int) -> None:
+        messages = self._waiting.pop(topic)
+        pace = self._paces.setdefault(topic, Pace())
+        at = 0
+        while at < len(messages):
+            part = messages[at : at + pace.most]
+            at += len(part)
+            rows, models = self._take_topic(topic, part, now_ms)
+            pace.learn(len(part), rows, models)
+
+    def _take_topic(self, topic: str, messages: list[Message], now_ms: int) -> tuple[int, int]:
+        """Decode a chunk; gives how many rows of how many models it held."""
         settings = self._inputs[topic]
         bounds = Bounds(
             min_ts_ms=now_ms - self._time.max_age_ms,
@@ -133,6 +179,8 @@ class Summarizer:
         offset = np.fromiter((m.offset() for m in messages), np.int64, len(messages))
         kafka_ts = [m.timestamp()[1] for m in messages] if settings.kafka_ts_fallback else None
         values = [m.value() for m in messages]
+        rows = 0
+        models: set[str] = set()
         for name, picked in self._by_codec(settings, messages, values):
             part, part_ts, index = values, kafka_ts, np.arange(len(values))
             if picked is not None:
@@ -143,6 +191,8 @@ class Summarizer:
             chunk = Chunk(tuple(places), place[index], offset[index])
             decoded = codec.decode(part, part_ts, bounds)
             self.intake.account(decoded, chunk, self.accumulator, now_ms)
+            rows += int(decoded.rows.sum())
+            models.update(batch.model for batch in decoded.batches)
             for reject in decoded.rejects:
                 _, partition = chunk.places[chunk.place[reject.source]]
                 letter = DeadLetter(
@@ -157,6 +207,7 @@ class Summarizer:
                 self._outgoing.append(OutgoingRecord(DEADLETTERS, -1, letter.key, letter.encode()))
             for key, value in self._sample.pick(decoded, chunk):
                 self._outgoing.append(OutgoingRecord(EVENTS, -1, key, value))
+        return rows, len(models)
 
     @staticmethod
     def _by_codec(
@@ -177,6 +228,8 @@ class Summarizer:
 
     def flush(self, now_ms: int, at_end: Mapping[Place, bool]) -> list[OutgoingRecord]:
         """All records of this interval, in the order in which they must be produced."""
+        for topic in list(self._waiting):
+            self._take_waiting(topic, now_ms)
         self._refuse_garbage()
         records = self._outgoing
         self._outgoing = []

@@ -36,6 +36,8 @@ import structlog
 from streams.tied_process import tied
 
 READY_FILE_VARIABLE = "DRIFTLINE_READY_FILE"
+SAYS = "driftline: "
+"""How the one line begins that a command ends with when it cannot go on (streams.cli)."""
 LOG_BYTES = 16 * 1024 * 1024
 """A role's log file that is larger than this at a start is set aside as ``ROLE.log.1``."""
 
@@ -52,9 +54,7 @@ class RoleFailed(Exception):
     def __init__(self, role: str, what: str, last_lines: str) -> None:
         self.role = role
         self.last_lines = last_lines
-        super().__init__(
-            f"{role} {what}" + (f"; its last lines:\n{last_lines}" if last_lines else "")
-        )
+        super().__init__(f"{role} {what}" + (f"; it said: {last_lines}" if last_lines else ""))
 
 
 @dataclass(frozen=True, slots=True)
@@ -297,7 +297,11 @@ class Supervisor:
         with path.open("rb") as file:
             file.seek(max(0, path.stat().st_size - _TAIL_BYTES))
             text = file.read().decode("utf-8", errors="replace")
-        return "\n".join(text.strip().splitlines()[-_TAIL_LINES:])
+        lines = text.strip().splitlines()
+        # A role that ends for a reason people can put right says so in its last line, alone.
+        if lines and lines[-1].startswith(SAYS):
+            return lines[-1].removeprefix(SAYS)
+        return "\n".join(lines[-_TAIL_LINES:])
 
 
 def _popen(

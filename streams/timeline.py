@@ -4,8 +4,8 @@ Time is that of the events; a clock is read only for the idle timeout. A partiti
 the newest event time seen in it, less ``out_of_orderness_ms``. A model's watermark is the least of
 the watermarks of all partitions of the topics it was seen in; an idle partition is left out. A
 window closes when the watermark passes its end. A row is *late* if the watermark of its own
-partition had passed the end of its pane by more than ``allowed_lateness_ms`` before the row came:
-that depends only on the order of that partition, so any replay agrees about it.
+partition had passed the end of its pane by more than ``allowed_lateness_ms`` before its message
+came: that depends only on the order of messages in that partition, so any replay agrees about it.
 """
 
 from __future__ import annotations
@@ -68,16 +68,19 @@ def aligned(ts_ms: int, length_ms: int) -> int:
 
 
 def late_rows(
-    ts_ms: NDArray[np.int64], newest_ms: int, settings: TimeSettings
+    ts_ms: NDArray[np.int64], message: NDArray[np.int64], newest_ms: int, settings: TimeSettings
 ) -> tuple[NDArray[np.bool_], int]:
-    """Which rows of one partition, in their order, are late; and its newest event time after them.
+    """Which rows of one partition are late; and its newest event time after them.
 
-    ``newest_ms`` is the newest event time before them (NEVER if none). A late row moves no clock.
+    ``message`` numbers the message of each row, not decreasing. ``newest_ms`` is the newest event
+    time before all of them (NEVER if none). The rows of one message do not make each other late:
+    they are one write of one producer, and a codec may hand them over in any order.
     """
     if not len(ts_ms):
         return np.zeros(0, np.bool_), newest_ms
     running = np.maximum.accumulate(ts_ms)
-    before = np.concatenate(([newest_ms], np.maximum(running[:-1], newest_ms)))
+    first = np.searchsorted(message, message, side="left")
+    before = np.concatenate(([newest_ms], np.maximum(running, newest_ms)))[first]
     pane_end = ts_ms - ts_ms % settings.pane_ms + settings.pane_ms
     late = pane_end + settings.allowed_lateness_ms <= before - settings.out_of_orderness_ms
     return late, max(newest_ms, int(running[-1]))

@@ -240,7 +240,14 @@ def decode_verdict(value: bytes) -> Verdict:
             findings=findings,
             **body,
         )
-    except (msgspec.DecodeError, RecursionError, KeyError, TypeError, ValueError) as error:
+    except (
+        msgspec.DecodeError,
+        RecursionError,
+        AttributeError,
+        KeyError,
+        TypeError,
+        ValueError,
+    ) as error:
         raise Unreadable(f"not a verdict: {type(error).__name__}") from error
 
 

@@ -124,7 +124,7 @@ def test_a_role_that_dies_too_often_stops_everything(tmp_path: Path) -> None:
     failure = supervisor.failure
     assert failure is not None
     assert failure.role == "judge"
-    assert "judge ended with exit code 1, 3 times within 60 s; its last lines" in str(failure)
+    assert "judge ended with exit code 1, 3 times within 60 s; it said" in str(failure)
     assert failure.last_lines.splitlines() == ["no such topic"] * 3
     assert gone(other)
 

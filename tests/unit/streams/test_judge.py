@@ -1,0 +1,433 @@
+"""The judge of one model: windows, corrections, and when it says what."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from typing import cast
+
+import confluent_kafka
+import numpy as np
+import pyarrow as pa
+
+from detectors.finding import Outcome
+from detectors.reference import Reference, reference_from_table
+from detectors.release import Role
+from detectors.thresholds import Against, Detector, Limit, ThresholdSettings
+from detectors.verdict import Status, Verdict
+from streams.cardinality import Limits
+from streams.inputs import InputSettings
+from streams.internal_topics import SUMMARIES
+from streams.judge import ModelJudge, ModelSettings, Outputs
+from streams.model_state import (
+    ModelState,
+    decode_interval,
+    decode_state,
+    encode_interval,
+    encode_state,
+)
+from streams.sampling import SampleSettings
+from streams.standing import JudgeSettings
+from streams.summarizer import Summarizer, SummarizeSettings
+from streams.timeline import NEVER, PartitionTime, TimeSettings
+from streams.wire import Delta, Progress, Row, decode
+
+TIME = TimeSettings(
+    pane_ms=1_000, windows_ms=(5_000, 20_000), out_of_orderness_ms=0, allowed_lateness_ms=10_000
+)
+QUALITY = Limit(Detector.MEAN_WORSE, 0.2, "scores.*", Against.PRODUCTION, critical=True)
+DRIFT = Limit(Detector.PSI, 0.25, "features.*")
+THRESHOLDS = ThresholdSettings(min_events=20, limits=(QUALITY, DRIFT))
+SETTINGS = JudgeSettings(
+    blind_after_ms=60_000, retire_after_ms=600_000, confirm_fails=2, confirm_of=3, learn_events=0
+)
+WALL_MS = 1_700_000_000_000
+
+
+@dataclass(frozen=True, slots=True)
+class Written:
+    """A message, with the methods of confluent-kafka's that are called."""
+
+    at: int
+    body: bytes
+
+    def topic(self) -> str:
+        return "t"
+
+    def partition(self) -> int:
+        return 0
+
+    def offset(self) -> int:
+        return self.at
+
+    def value(self) -> bytes:
+        return self.body
+
+    def headers(self) -> None:
+        return None
+
+
+Event = dict[str, object]
+
+
+def events(
+    at_ms: int, n: int = 50, role: str = "production", quality: float = 1.0, x: float = 0.0
+) -> list[Event]:
+    """Events of the second from ``at_ms`` on."""
+    rng = np.random.default_rng(at_ms)
+    return [
+        {
+            "ts": WALL_MS + at_ms + i * 1_000 // n,
+            "model": "m",
+            "version": "1" if role == "production" else "2",
+            "role": role,
+            "scores": {"quality": quality + float(rng.normal(0, 0.1))},
+            "features": {"x": x + float(rng.normal())},
+        }
+        for i in range(n)
+    ]
+
+
+class Bench:
+    """A judge and the worker before it. ``wall_ms`` is the clock that is in the records."""
+
+    def __init__(
+        self,
+        judge: JudgeSettings = SETTINGS,
+        reference: Reference | None = None,
+        thresholds: ThresholdSettings = THRESHOLDS,
+    ) -> None:
+        self.reference = reference
+        self.known = {reference.id: reference} if reference else {}
+        settings = ModelSettings(TIME, thresholds, judge)
+        self.judge = ModelJudge(ModelState("m"), {}, settings, self.known.get)
+        self.offset = 0
+        self.wall_ms = WALL_MS
+        self.newest_ms = NEVER
+        self.windows: list[Row] = []
+        self.verdicts: list[Verdict] = []
+
+    def give(self, some: Sequence[Event]) -> Outputs:
+        """A delta of these events; no clock."""
+        worker = Summarizer(
+            (InputSettings("t"),),
+            TIME,
+            SummarizeSettings(),
+            Limits(),
+            SampleSettings(),
+            lambda _: self.reference,
+            1,
+            "w",
+        )
+        worker.intake.assign(("t", 0), 1, NEVER, WALL_MS)
+        lines = [json.dumps(event).encode() for event in some]
+        messages = [Written(i, line) for i, line in enumerate(lines)]
+        worker.take(cast("list[confluent_kafka.Message]", messages), WALL_MS)
+        self.newest_ms = max(self.newest_ms, *(cast("int", event["ts"]) for event in some))
+        outputs = Outputs()
+        for record in worker.flush(self.wall_ms, {}):
+            if record.topic == SUMMARIES and isinstance(delta := decode(record.value), Delta):
+                self._begin()
+                outputs = self.judge.delta(delta, self.offset)
+        return outputs
+
+    def clock(self, at_ms: int | None = None, **other: bool) -> Outputs:
+        """The worker's clock: by default the newest event time; or ``at_ms``."""
+        newest = self.newest_ms if at_ms is None else WALL_MS + at_ms
+        times = {("t", 0): PartitionTime(newest, other.get("idle", False), 1)}
+        if other.get("unheard"):
+            times["t", 0] = PartitionTime(newest, False, 2)
+        self._begin()
+        outputs = self.judge.progress(Progress("w", self.wall_ms, ()), times, self.offset)
+        self.windows += outputs.windows
+        self.verdicts += outputs.verdicts
+        return outputs
+
+    def _begin(self) -> None:
+        self.offset += 1
+        self.judge.begin()
+
+    def window(self, canary: float | None, at_ms: int, n: int = 50) -> None:
+        """One window of production and canary, closed."""
+        self.give(events(at_ms))
+        if canary is not None:
+            self.give(events(at_ms, n, "canary", canary))
+        self.clock(at_ms + 5_000)
+
+    def status(self, role: Role = Role.CANARY) -> Status:
+        return next(v for v in reversed(self.verdicts) if v.release.role is role).status
+
+
+def total(rows: Sequence[Row], length: int = 5_000) -> int:
+    """Events in the store's windows: of each row the highest revision."""
+    kept: dict[tuple[object, ...], Row] = {}
+    for row in rows:
+        if (row["column"], row["segment"], row["window_ms"]) == ("error", "all", length):
+            key = (row["version"], row["role"], row["window_start"], row["reference"])
+            kept[key] = row
+    return sum(row["events"] for row in kept.values())
+
+
+def reference(x: float = 0.0) -> Reference:
+    values = np.random.default_rng(0).normal(x, 1, 2_000)
+    return reference_from_table("m", pa.table({"features.x": values}), "a test")
+
+
+# --- windows -------------------------------------------------------------------------------------
+
+
+def test_a_window_closes_when_the_watermark_passes_its_end_and_not_before() -> None:
+    bench = Bench()
+    bench.give(events(0))
+    assert bench.clock(4_999).windows == []
+    assert total(bench.clock(5_000).windows) == 50
+    assert bench.clock(6_000).windows == []
+
+
+def test_a_longer_window_is_a_merge_of_the_same_panes() -> None:
+    bench = Bench()
+    for at in range(0, 20_000, 1_000):
+        bench.give(events(at, 10))
+        bench.clock()
+    bench.clock(20_000)
+    assert total(bench.windows) == total(bench.windows, 20_000) == 200
+
+
+def test_a_partition_never_heard_of_closes_nothing() -> None:
+    bench = Bench()
+    bench.give(events(0))
+    assert bench.clock(9_000, unheard=True).windows == []
+
+
+def test_late_rows_correct_a_closed_window() -> None:
+    bench = Bench()
+    bench.give(events(0))
+    bench.clock(6_000)
+    bench.give(events(1_000, 7))
+    bench.clock(7_000)
+    rows = [row for row in bench.windows if row["column"] == "error"]
+    assert [(row["events"], row["revision"]) for row in rows] == [(50, 0), (57, 1)]
+    assert rows[0]["window_start"] == rows[1]["window_start"]
+
+
+def test_rows_later_than_the_allowed_lateness_are_counted_as_late() -> None:
+    bench = Bench()
+    bench.give(events(0))
+    bench.clock(15_000)
+    late = bench.give(events(0, 7)).late
+    bench.clock(20_000)
+    assert (late, bench.judge.state.late) == (7, 7)
+    assert total(bench.windows) == 50
+
+
+def test_a_change_of_reference_in_mid_window_loses_no_count() -> None:
+    bench = Bench()
+    bench.give(events(0))
+    bench.reference = reference()
+    bench.known[bench.reference.id] = bench.reference
+    bench.give(events(1_000, 30))
+    bench.clock(5_000)
+    assert {row["reference"] for row in bench.windows} == {"", bench.reference.id}
+    assert total(bench.windows) == 80
+
+
+def test_finished_intervals_are_forgotten() -> None:
+    bench = Bench()
+    for at in range(0, 200_000, 5_000):
+        bench.window(None, at)
+    assert len(bench.judge.intervals) < 20
+
+
+# --- verdicts ------------------------------------------------------------------------------------
+
+
+def test_a_bad_canary_fails_when_confirmed_and_not_at_once() -> None:
+    bench = Bench()
+    bench.window(0.0, 0)
+    assert bench.status() is Status.INSUFFICIENT
+    assert "not confirmed yet" in bench.verdicts[-1].reason
+    bench.window(0.0, 5_000)
+    assert bench.status() is Status.FAIL
+    assert bench.verdicts[-1].baseline_version == "1"
+
+
+def test_a_good_canary_passes_and_a_better_one_too() -> None:
+    for quality in (1.0, 2.0):
+        bench = Bench()
+        bench.window(quality, 0)
+        assert bench.status() is Status.PASS
+
+
+def test_too_few_events_are_no_pass() -> None:
+    bench = Bench()
+    bench.window(1.0, 0, n=19)
+    assert bench.status() is Status.INSUFFICIENT
+
+
+def test_too_few_events_after_a_fail_are_neither_fail_nor_pass() -> None:
+    bench = Bench(replace(SETTINGS, confirm_fails=1, confirm_of=1))
+    bench.window(0.0, 0)
+    assert bench.status() is Status.FAIL
+    bench.window(0.0, 5_000, n=5)
+    assert bench.status() is Status.INSUFFICIENT
+    assert "exceeded its limit before" in bench.verdicts[-1].reason
+
+
+def test_without_production_a_canary_has_no_answer() -> None:
+    bench = Bench(reference=reference())
+    bench.give(events(0, role="canary"))
+    bench.clock(5_000)
+    assert bench.status() is Status.INSUFFICIENT
+    assert "compare with production" in bench.verdicts[-1].reason
+
+
+def test_scores_that_are_no_numbers_are_no_answer() -> None:
+    bench = Bench()
+    bench.give(events(0))
+    bench.give([{**e, "scores": {"quality": None}} for e in events(0, role="canary")])
+    bench.clock(5_000)
+    assert bench.status() is Status.INSUFFICIENT
+
+
+def test_production_that_drifts_from_its_reference_fails() -> None:
+    bench = Bench(reference=reference(x=9.0))
+    for at in (0, 5_000):
+        bench.give(events(at, 400))
+        bench.clock(at + 5_000)
+    assert bench.status(Role.PRODUCTION) is Status.FAIL
+
+
+def test_a_correction_counts_for_its_own_window_and_shifts_nothing() -> None:
+    bench = Bench()
+    bench.window(0.0, 0)
+    bench.give(events(0, 30, "canary", 0.0))
+    bench.clock(6_000)
+    bench.give(events(1_000, 30, "canary", 0.0))
+    bench.clock(7_000)
+    assert bench.judge.state.revisions
+    assert bench.status() is Status.INSUFFICIENT  # one window, however often it was corrected
+
+
+# --- silence -------------------------------------------------------------------------------------
+
+
+def test_a_release_that_is_silent_on_the_wall_is_blind() -> None:
+    bench = Bench()
+    bench.window(1.0, 0)
+    bench.wall_ms += 59_999
+    assert bench.clock().verdicts == []
+    bench.wall_ms += 1
+    assert {verdict.status for verdict in bench.clock().verdicts} == {Status.BLIND}
+
+
+def test_a_release_that_falls_behind_the_others_in_event_time_is_blind() -> None:
+    bench = Bench()
+    bench.window(1.0, 0)
+    for at in range(5_000, 70_000, 5_000):
+        bench.window(None, at)
+    assert bench.status() is Status.BLIND
+    assert bench.status(Role.PRODUCTION) is not Status.BLIND
+
+
+def test_a_watermark_that_does_not_move_is_blind_although_events_come() -> None:
+    bench = Bench()
+    bench.window(1.0, 0)
+    assert bench.status() is Status.PASS
+    for second in range(5, 70):
+        bench.wall_ms += 1_000
+        bench.give(events(second * 1_000, 20))
+        bench.give(events(second * 1_000, 20, "canary"))
+        bench.clock(5_000)
+    assert bench.status() is Status.BLIND
+    assert "no window could close" in bench.verdicts[-1].reason
+
+
+def test_a_model_whose_windows_never_close_is_blind_and_not_unheard() -> None:
+    bench = Bench()
+    for second in range(70):
+        bench.give(events(second * 1_000, 5))
+        bench.clock(unheard=True)
+        bench.wall_ms += 1_000
+    assert [verdict.status for verdict in bench.verdicts] == [Status.BLIND]
+
+
+def test_a_release_that_is_silent_for_long_is_forgotten() -> None:
+    bench = Bench()
+    bench.window(1.0, 0)
+    bench.wall_ms += 600_000
+    bench.clock()
+    assert bench.judge.state.releases == {}
+    assert bench.judge.state.standings == {}
+    assert bench.judge.touched
+
+
+# --- shares --------------------------------------------------------------------------------------
+
+
+def test_a_split_that_is_off_is_a_hold_and_no_fail() -> None:
+    bench = Bench(replace(SETTINGS, split={Role.CANARY: 0.1}))
+    for at in range(0, 65_000, 5_000):
+        bench.window(0.0, at)
+    assert bench.status() is Status.HOLD
+    assert bench.status(Role.PRODUCTION) is not Status.HOLD
+
+
+def test_traffic_before_the_canary_began_is_no_broken_split() -> None:
+    bench = Bench(replace(SETTINGS, split={Role.CANARY: 0.5}))
+    for at in range(0, 60_000, 5_000):
+        bench.window(None, at)
+    for at in range(60_000, 90_000, 5_000):
+        bench.window(1.0, at)
+    assert bench.status() is Status.PASS
+
+
+# --- references ----------------------------------------------------------------------------------
+
+
+def test_a_reference_is_learnt_from_the_first_production_events() -> None:
+    bench = Bench(replace(SETTINGS, learn_events=100))
+    learnt: list[Reference] = []
+    for at in range(0, 30_000, 5_000):
+        bench.give(events(at, 40))
+        bench.give(events(at, 40, "canary", x=5.0))
+        learnt += bench.clock(at + 5_000).learnt
+    assert len(learnt) == 1
+    assert learnt[0].summaries.events == 120
+    assert "first 120 events" in learnt[0].origin
+    column = learnt[0].summaries.numeric("features.x")
+    assert column is not None
+    assert abs(column.mean) < 0.5  # nothing of the canary
+
+
+def test_a_canary_alone_teaches_nothing() -> None:
+    bench = Bench(replace(SETTINGS, learn_events=10))
+    bench.give(events(0, 50, "canary"))
+    assert bench.clock(5_000).learnt == []
+
+
+# --- state ---------------------------------------------------------------------------------------
+
+
+def test_state_and_intervals_survive_being_written_down() -> None:
+    bench = Bench(replace(SETTINGS, split={Role.CANARY: 0.5}))
+    bench.window(0.0, 0)
+    bench.give(events(1_000, 7))
+    bench.window(0.0, 5_000)
+    written = encode_state(bench.judge.state)
+    assert encode_state(decode_state(written)) == written
+    assert decode_state(written).standings.keys() == bench.judge.state.standings.keys()
+    for interval in bench.judge.intervals.values():
+        blob = encode_interval(interval)
+        (block,) = interval.blocks.values()
+        assert encode_interval(decode_interval(blob, lambda *_, of=block: of.layout)) == blob
+
+
+def test_every_finding_of_a_window_without_limits_decides_nothing() -> None:
+    bench = Bench(thresholds=ThresholdSettings(min_events=20, limits=()))
+    bench.give(events(0))
+    bench.give(events(0, role="canary", quality=0.0))
+    outputs = bench.clock(5_000)
+    assert outputs.findings
+    assert not any(f.decides or f.outcome is Outcome.FAIL for f in outputs.findings)
+    assert {v.status for v in outputs.verdicts} == {Status.INSUFFICIENT}
