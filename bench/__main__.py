@@ -1,0 +1,30 @@
+"""``python -m bench canary|detection|hotpath|latency|memory [--quick]``: a table, and
+as the last line one JSON object with the figures."""
+
+from __future__ import annotations
+
+import argparse
+import sys
+
+from bench import canary, detection, hotpath, latency, memory
+
+BENCHMARKS = {
+    "detection": detection.run,
+    "canary": canary.run,
+    "hotpath": hotpath.run,
+    "latency": latency.run,
+    "memory": memory.run,
+}
+
+
+def main() -> int:
+    parser = argparse.ArgumentParser(prog="python -m bench", description=__doc__)
+    parser.add_argument("benchmark", choices=sorted(BENCHMARKS))
+    parser.add_argument("--quick", action="store_true", help="below a minute, rougher")
+    given = parser.parse_args()
+    print(BENCHMARKS[given.benchmark](given.quick), flush=True)
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
