@@ -1,4 +1,4 @@
-"""``python -m bench canary|detection|hotpath|latency|memory [--quick]``: a table, and
+"""``python -m bench canary|hotpath|latency|memory [--quick]``: a table, and
 as the last line one JSON object with the figures."""
 
 from __future__ import annotations
@@ -6,10 +6,9 @@ from __future__ import annotations
 import argparse
 import sys
 
-from bench import canary, detection, hotpath, latency, memory
+from bench import canary, hotpath, latency, memory
 
 BENCHMARKS = {
-    "detection": detection.run,
     "canary": canary.run,
     "hotpath": hotpath.run,
     "latency": latency.run,

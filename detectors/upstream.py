@@ -1,0 +1,72 @@
+"""Common cause: did production move too? Then the canary is not to blame.
+
+A canary is compared with production in the same panes, so what moves both cancels. But a change
+of the data often reaches the canary first, or harder: a new client sends other requests, and the
+new version answers them worse. If production itself drifts away from its reference in the same
+column and direction at the same time, going back to production's version repairs nothing: the
+owner of the data is to be told instead.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+from enum import StrEnum
+
+
+class Direction(StrEnum):
+    """Which way a column went; BOTH: either, or no order."""
+
+    UP = "up"
+    DOWN = "down"
+    BOTH = "both"
+
+
+@dataclass(frozen=True, slots=True)
+class Movement:
+    """A column that moved; ``share`` is the evidence as a share of what an alarm needs."""
+
+    column: str
+    direction: Direction
+    share: float
+
+
+@dataclass(frozen=True, slots=True)
+class CommonCause:
+    """The columns in which production moved the same way; ``all_of_it``: they are all that was
+    held against the canary, so nothing is left to roll back for."""
+
+    columns: tuple[str, ...]
+    all_of_it: bool
+
+    @property
+    def reason(self) -> str:
+        return f"production drifts the same way in {', '.join(self.columns)}: the cause is upstream"
+
+
+def common_cause(
+    canary: Iterable[Movement], production: Iterable[Movement], from_share: float = 0.5
+) -> CommonCause | None:
+    """What the canary's failing columns have in common with production's drift against its
+    reference in the same panes; None where nothing.
+
+    ``from_share``: production's evidence counts from this share of an alarm on: half the evidence
+    is enough to hold a rollback back, since a wrong one does not help.
+    """
+    failing = tuple(canary)
+    moved = [known for known in production if known.share >= from_share]
+    shared = {
+        mine.column
+        for mine in failing
+        if any(
+            theirs.column == mine.column and _alike(mine.direction, theirs.direction)
+            for theirs in moved
+        )
+    }
+    if not shared:
+        return None
+    return CommonCause(tuple(sorted(shared)), all(mine.column in shared for mine in failing))
+
+
+def _alike(first: Direction, second: Direction) -> bool:
+    return first is second or Direction.BOTH in (first, second)
