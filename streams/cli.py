@@ -152,11 +152,21 @@ def serve(
 
 
 @app.command()
-def demo() -> None:
+def demo(
+    keep: Annotated[
+        bool, typer.Option("--keep", help="Leave everything running until Ctrl-C.")
+    ] = False,
+    directory: Annotated[
+        Path | None,
+        typer.Option(
+            "--directory", help="New or empty folder for logs and the store; kept. Default: /tmp."
+        ),
+    ] = None,
+) -> None:
     """Replay real data through the whole line and watch a bad canary being rolled back."""
     # Its name is looked up when it runs: the demo brings data and a deployer of its own, which an
     # installation may leave out.
-    _exit_with(importlib.import_module("streams.demo").run())
+    _exit_with(importlib.import_module("streams.demo").run(keep, directory))
 
 
 @app.command()
@@ -188,6 +198,67 @@ def profile(
 
     selection = command.Selection.of(features, latency, segments, rename)
     _exit_with(command.run(settings, source, model, out, selection))
+
+
+@app.command()
+def backtest(
+    config: Annotated[
+        Path | None,
+        typer.Argument(metavar="CONFIG", envvar="DRIFTLINE_CONFIG", help="YAML file; or defaults."),
+    ] = None,
+    events: Annotated[
+        str,
+        typer.Option(
+            "--events", metavar="PATH|TOPIC", help="File or folder of events, or a Kafka topic."
+        ),
+    ] = "",
+    policy: Annotated[
+        list[Path] | None,
+        typer.Option("--policy", help="Settings to lay over CONFIG; give several to compare them."),
+    ] = None,
+    change: Annotated[
+        list[str] | None,
+        typer.Option("--change", metavar="MODEL@TIME", help="Since when it is bad; or `never`."),
+    ] = None,
+    bad: Annotated[
+        list[str] | None,
+        typer.Option("--bad", metavar="MODEL@VERSION", help="Bad from its first event."),
+    ] = None,
+    budget: Annotated[
+        str, typer.Option("--budget", help="False alarms accepted of each model.")
+    ] = "1 per 30d",
+    rename: Annotated[
+        list[str] | None, typer.Option("--rename", metavar="COLUMN=NAME", help="In tables.")
+    ] = None,
+    constant: Annotated[
+        list[str] | None,
+        typer.Option("--set", metavar="NAME=VALUE", help="In tables: a column of one value."),
+    ] = None,
+    plot: Annotated[
+        Path | None, typer.Option("--plot", help="Draw the verdicts: a name in .svg or .png.")
+    ] = None,
+    as_json: Annotated[bool, typer.Option("--json", help="Print JSON, not tables.")] = False,
+    log_level: Level = "warning",
+    log_format: Format = "auto",
+) -> None:
+    """Replay recorded events: what would have been detected, how late, and at what cost."""
+    if not events:
+        raise UserError("no events are given", "--events", "name a file, a folder or a topic")
+    _logs("backtest", log_level, log_format)
+    from streams import backtest_command as command
+
+    options = command.Options(
+        events=events,
+        policies=policy or (),
+        changes=change or (),
+        bad=bad or (),
+        budget=budget,
+        rename=rename or (),
+        constants=constant or (),
+        plot=plot,
+        as_json=as_json,
+    )
+    _exit_with(command.run(config, options))
 
 
 @app.command()
