@@ -1,4 +1,4 @@
-"""``python -m bench canary|hotpath|latency|memory [--quick]``: a table, and
+"""``python -m bench canary|detection|hotpath|latency|memory [--quick]``: a table, and
 as the last line one JSON object with the figures."""
 
 from __future__ import annotations
@@ -6,10 +6,11 @@ from __future__ import annotations
 import argparse
 import sys
 
-from bench import canary, hotpath, latency, memory
+from bench import canary, detection, hotpath, latency, memory
 
 BENCHMARKS = {
     "canary": canary.run,
+    "detection": detection.run,
     "hotpath": hotpath.run,
     "latency": latency.run,
     "memory": memory.run,
@@ -19,7 +20,7 @@ BENCHMARKS = {
 def main() -> int:
     parser = argparse.ArgumentParser(prog="python -m bench", description=__doc__)
     parser.add_argument("benchmark", choices=sorted(BENCHMARKS))
-    parser.add_argument("--quick", action="store_true", help="below a minute, rougher")
+    parser.add_argument("--quick", action="store_true", help="shorter and rougher")
     given = parser.parse_args()
     print(BENCHMARKS[given.benchmark](given.quick), flush=True)
     return 0

@@ -1,0 +1,168 @@
+"""Drift against a reference: an e-detector whose false alarms stay within a budget.
+
+In each pane every bet j of a watch is settled: ``l_j = sum_k c_k ln w_jk`` over the counts of its
+cells, divided by the bet's inflation. Its mass follows Shiryaev and Roberts,
+
+    R_j <- (R_j + weight * prior_j * pane length) * exp(min(l_j, b)),
+
+and when the masses of a watch sum to ``B = FalseAlarms.between_ms`` an alarm is raised and the
+watch starts anew. (E-detectors: Shin, Ramdas and Rinaldo, arXiv 2203.03532.)
+
+**Guarantee.** If the weights of all watches of a model were set before the pane and sum to at most
+1 (:mod:`detectors.budget`), the sum of all masses minus the time passed, plus B for each alarm, is
+a supermartingale: the expected number of alarms in time t is at most t / B, however many columns,
+segments and releases there are and however they depend on one another. The condition is that no
+payoff is expected to exceed 1 given the past: rows of a pane are independent, with a law within
+the minimum effect and the reference's tolerance (see :mod:`detectors.bets`). Where panes of the
+reference contradict independence, evidence is deflated, bounded per pane, and the promise reads
+"checked by replay" (:class:`detectors.payoffs.Basis`). Leaving a pane out, deflating evidence and
+cutting it at b only lower the masses.
+
+**Replay.** A step is a pure function of state, payoffs and counts, and draws no random number: the
+experts learn from earlier panes only. The same panes in the same order give the same bits.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+
+import numpy as np
+from numpy.typing import NDArray
+
+from detectors.bets import log_payoffs, tolerance
+from detectors.drift_evidence import alarm_of
+from detectors.drift_settings import DriftSettings
+from detectors.drift_state import Alarm, DriftState, masses
+from detectors.payoffs import EXPERTS_ROWS, MEMORIES, Payoffs
+
+Floats = NDArray[np.float64]
+
+LARGEST_STEP = 300.0
+"""Bound of a pane's log evidence where bursts are not bounded: enough for any budget, and the
+products stay within the range of doubles."""
+_MOST_ROWS = 1e12
+"""Panes with more rows count as panes of as many: beyond, rounding would matter."""
+_DECAYS = np.array(MEMORIES)[:, None]
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Step:
+    """The new state, the alarms it raised, and why nothing was settled ("" if it was)."""
+
+    state: DriftState
+    alarms: tuple[Alarm, ...]
+    refused: str = ""
+
+
+def step(
+    state: DriftState,
+    paid: Payoffs,
+    counts: Floats,
+    weight: float,
+    start_ms: int,
+    length_ms: int,
+    settings: DriftSettings,
+) -> Step:
+    """Settle one pane.
+
+    ``counts``: float64 [cells] from :func:`detectors.cells.count`; ``weight``: the share of the
+    budget of this (release, segment), set before the pane; its watches share it equally. A pane
+    that is not newer than the last one is refused: settling it twice would break the guarantee.
+    """
+    if start_ms < state.upto_ms or length_ms <= 0:
+        return Step(state, (), "the pane is not newer than the last one settled")
+    dictionary = paid.normal.dictionary
+    cells = dictionary.cells
+    counts = np.where(np.isfinite(counts), np.maximum(counts, 0.0), 0.0)
+    rows = np.add.reduceat(counts, cells.starts[:-1])
+    if rows.max(initial=0.0) > _MOST_ROWS:
+        scale = _MOST_ROWS / np.maximum(rows, _MOST_ROWS)
+        counts, rows = counts * np.repeat(scale, np.diff(cells.starts)), rows * scale
+    share = max(weight, 0.0) / len(cells.watches) if cells.watches else 0.0
+    threshold = settings.false_alarms.between_ms
+    bound = LARGEST_STEP
+    if share > 0:
+        # Half the way to an alarm, in logarithms, from the mass that one pane brings.
+        bound = max(0.5 * np.log(threshold / (share * length_ms)), 0.1)
+    bounds = np.where(paid.bounded, min(bound, LARGEST_STEP), LARGEST_STEP)
+    gained = _settle(paid, counts, rows, state.memory)
+    if not paid.judged.all():
+        # In a slot that the reference does not know nothing is fair: evidence stands still.
+        gained = np.where(paid.judged[dictionary.watch_of], gained, 0.0)
+    gained = np.exp(np.minimum(gained, bounds[dictionary.watch_of]))
+    fresh = paid.prior * ((rows > 0) * (share * length_ms))[dictionary.watch_of]
+    before = state.mass + fresh
+    newer = np.divide(fresh, before, out=np.zeros_like(fresh), where=before > 0)
+    onset = state.onset + (start_ms - state.onset) * newer
+    mass = before * gained
+    memory = state.memory * _DECAYS + counts
+    seen = state.seen + rows
+    settled = DriftState(start_ms + length_ms, mass, onset, memory, seen, state.alarms)
+    over = np.flatnonzero(masses(settled, dictionary) >= threshold)
+    if not len(over):
+        return Step(settled, ())
+    return _raise(settled, paid, counts, over, length_ms)
+
+
+def _settle(paid: Payoffs, counts: Floats, rows: Floats, memory: Floats) -> Floats:
+    """The log evidence of every bet in one pane, float64 [bets]."""
+    normal = paid.normal
+    dictionary = normal.dictionary
+    extended = np.append(counts, 0.0)
+    parts = [np.matmul(extended[index][:, None, :], logs).ravel() for index, logs in paid.blocks]
+    span = slice(dictionary.named, dictionary.experts)
+    inside = counts[dictionary.cell_of[span]]
+    outside = rows[dictionary.watch_of[span]] - inside
+    parts.append(inside * paid.hit + outside * paid.miss)
+    parts.append(_experts(paid, counts, memory).ravel())
+    gained = np.concatenate(parts)
+    # Effects common to a pane's rows weigh more the more rows there are.
+    fuller = rows / normal.pane_rows
+    if fuller.max(initial=0.0) > 1:
+        inflation = normal.inflation.copy()
+        inflation[dictionary.experts :] = np.tile(paid.expert_inflation, len(MEMORIES))
+        more = np.maximum(fuller, 1.0)[dictionary.watch_of]
+        gained *= inflation / (1 + (inflation - 1) * more)
+    return gained
+
+
+def _experts(paid: Payoffs, counts: Floats, memory: Floats) -> Floats:
+    """The log evidence of the experts, float64 [experts, watches]: each bets on the law that its
+    memory of earlier panes shows, with the tolerance of all directions at once."""
+    cells = paid.normal.dictionary.cells
+    starts, each = cells.starts[:-1], np.diff(cells.starts)
+    seen = np.add.reduceat(memory, starts, axis=1)
+    weighed = paid.expert_inflation
+    rows = seen / weighed
+    ratio = (memory / np.repeat(weighed, each) / paid.law + EXPERTS_ROWS) / np.repeat(
+        rows + EXPERTS_ROWS, each, axis=1
+    )
+    excess = ratio - 1
+    variance = np.add.reduceat(excess * excess * paid.law, starts, axis=1)
+    most = np.maximum(np.maximum.reduceat(excess, starts, axis=1), 0.0)
+    lowest = np.minimum.reduceat(ratio, starts, axis=1)
+    allowed = tolerance(
+        paid.expert_effect, paid.expert_z_square, paid.rows / weighed, variance, most
+    )
+    logs = log_payoffs(ratio, np.repeat(lowest, each, axis=1), np.repeat(allowed, each, axis=1))
+    gained: Floats = np.add.reduceat(logs * counts, starts, axis=1) / weighed
+    return gained
+
+
+def _raise(
+    state: DriftState, paid: Payoffs, counts: Floats, over: NDArray[np.intp], length_ms: int
+) -> Step:
+    """Alarms of the watches over the budget, which start anew."""
+    dictionary = paid.normal.dictionary
+    raised = tuple(alarm_of(state, paid, counts, w, length_ms) for w in over.tolist())
+    fresh = np.isin(dictionary.watch_of, over)
+    cells = np.isin(dictionary.cells.watch_of, over)
+    kept = tuple(alarm for alarm in state.alarms if alarm.watch not in over)
+    cleared = replace(
+        state,
+        mass=np.where(fresh, 0.0, state.mass),
+        onset=np.where(fresh, 0.0, state.onset),
+        memory=np.where(cells[None, :], 0.0, state.memory),
+        alarms=tuple(sorted((*kept, *raised), key=lambda alarm: alarm.watch)),
+    )
+    return Step(cleared, raised)
