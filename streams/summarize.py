@@ -21,6 +21,7 @@ import confluent_kafka
 import structlog
 from confluent_kafka import KafkaError, KafkaException, Message, TopicPartition
 
+from streams.codecs import warm_up
 from streams.errors import UnavailableError
 from streams.intake import Place, decode_clock
 from streams.internal_topics import REFERENCES, topic_specs
@@ -296,6 +297,8 @@ def run(config: Config) -> int:
             topics,
             kafka.topic,
         )
+        if config.summarize.compiled:
+            warm_up()
         report_ready()
         try:
             worker.run(stop)

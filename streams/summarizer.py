@@ -32,7 +32,8 @@ class SummarizeSettings:
     """``processes``: how many workers ``driftline up`` starts. A flush happens every
     ``flush_interval_ms`` or when ``max_buffered_rows`` rows wait. Above ``max_dead_ratio`` dead
     letters among at least 1,000 rows of one flush the worker stops loudly: then it is not the
-    messages that are wrong, but the configuration."""
+    messages that are wrong, but the configuration. ``compiled``: decode JSON with compiled kernels
+    where numba is installed; they are made ready in the background, and results are the same."""
 
     __pydantic_config__: ClassVar[dict[str, str]] = {"extra": "forbid"}
 
@@ -42,6 +43,7 @@ class SummarizeSettings:
     max_buffered_rows: int = 65_536
     max_message_bytes: int = 8 * 1024 * 1024
     max_dead_ratio: float = 1.0
+    compiled: bool = True
 
     def __post_init__(self) -> None:
         if not 1 <= self.processes <= 256:

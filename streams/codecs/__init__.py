@@ -2,12 +2,24 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 from streams.codecs.arrow_batch import ArrowBatch
 from streams.codecs.auto import Auto
 from streams.codecs.json_event import JsonEvent
 from streams.codecs.ndjson import Ndjson
 from streams.codecs.sniff import sniff
+from streams.codecs.speculative.loading import Kernels, ready, warm_up
 from streams.event import Codec
+
+__all__ = [
+    "CODECS",
+    "CONTENT_TYPES",
+    "UnknownCodecError",
+    "choose",
+    "make_codec",
+    "warm_up",
+]
 
 CODECS: dict[str, type[JsonEvent | Ndjson | ArrowBatch | Auto]] = {
     JsonEvent.name: JsonEvent,
@@ -32,12 +44,23 @@ class UnknownCodecError(ValueError):
     """Configuration names a codec that does not exist."""
 
 
-def make_codec(name: str, *, keep_request_ids: bool = False) -> Codec:
-    """A codec by its name. It keeps what it learns, so use one per topic and worker."""
+def make_codec(
+    name: str,
+    *,
+    keep_request_ids: bool = False,
+    kernels: Callable[[], Kernels | None] = ready,
+) -> Codec:
+    """A codec by its name. It keeps what it learns, so use one per topic and worker.
+
+    ``kernels``: the compiled part, asked for at every call; ``warm_up`` at the start of a worker
+    makes ready have it. The columns do not depend on it.
+    """
     codec = CODECS.get(name)
     if codec is None:
         raise UnknownCodecError(f"no codec is named {name!r}: use one of {', '.join(CODECS)}")
-    return codec(keep_request_ids=keep_request_ids)
+    if issubclass(codec, ArrowBatch):
+        return codec(keep_request_ids=keep_request_ids)
+    return codec(keep_request_ids=keep_request_ids, kernels=kernels)
 
 
 def choose(name: str, content_type: str | None, value: bytes | None) -> str:

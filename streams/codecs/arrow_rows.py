@@ -19,9 +19,9 @@ from streams.codecs.columns import (
     PREDICTION_VALUE,
     SCALAR_PREDICTION,
     Gathered,
-    Positions,
 )
 from streams.codecs.fields import Place
+from streams.codecs.placing import Positions
 from streams.codecs.reasons import Reason, Unreadable
 from streams.codecs.timestamps import UNREADABLE
 from streams.event import Bounds, EventKind

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 
 import numpy as np
@@ -11,6 +11,7 @@ from streams.codecs.arrow_batch import ArrowBatch
 from streams.codecs.json_event import JsonEvent
 from streams.codecs.ndjson import Ndjson
 from streams.codecs.sniff import sniff
+from streams.codecs.speculative.loading import Kernels, ready
 from streams.event import Bounds, Codec, Decoded, EventBatch, Reject
 
 
@@ -22,12 +23,18 @@ class Auto:
 
     name = "auto"
 
-    def __init__(self, *, keep_request_ids: bool = False) -> None:
+    def __init__(
+        self,
+        *,
+        keep_request_ids: bool = False,
+        kernels: Callable[[], Kernels | None] = ready,
+    ) -> None:
+        """``kernels``: see ``JsonEvent``."""
         self._codecs: dict[str, Codec] = {
             codec.name: codec
             for codec in (
-                JsonEvent(keep_request_ids=keep_request_ids),
-                Ndjson(keep_request_ids=keep_request_ids),
+                JsonEvent(keep_request_ids=keep_request_ids, kernels=kernels),
+                Ndjson(keep_request_ids=keep_request_ids, kernels=kernels),
                 ArrowBatch(keep_request_ids=keep_request_ids),
             )
         }

@@ -11,12 +11,12 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
-from typing import TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
 
 from detectors.release import Role
+from streams.codecs.placing import NO_VALUE, Piece, Placing, Positions
 from streams.codecs.text import as_text, readable
 from streams.event import Bounds, Categorical, EventBatch, EventKind
 
@@ -34,15 +34,13 @@ PREDICTION_LABEL = "prediction.label"
 
 _SEGMENT_ERRORS = "segments."
 
-_NONE = -1
-_ERROR = -2
+WRONG = -2
+"""The code of a text that cannot be a value, while its column is being made."""
 
 MAX_CELLS = 4_000_000
 """A batch whose rows times columns is larger is split, so that sparse rows with many different
 columns cannot demand memory far beyond their own size."""
 
-Positions = NDArray[np.int64]
-T = TypeVar("T", str, tuple[str, Role])
 _OK_STATUS = frozenset({"ok", "success", "true"})
 
 
@@ -53,13 +51,43 @@ def status_is_ok(text: str) -> bool:
     return text.lower() in _OK_STATUS
 
 
-@dataclass(frozen=True, slots=True, eq=False)
-class _Codes:
-    """A piece of a categorical column."""
+def form_in(name: str, bounds: Bounds, *, segment: bool = False) -> Callable[[str], str | int]:
+    """How a text of this column is read: its one form, or NO_VALUE, or WRONG."""
+    return _form_of(_SEGMENT_ERRORS + name if segment else name, bounds)
 
-    at: Positions
-    codes: NDArray[np.int32]
-    categories: tuple[str, ...]
+
+def _form_of(shown: str, bounds: Bounds) -> Callable[[str], str | int]:
+    limit = bounds.max_value_chars
+    if shown.startswith(_SEGMENT_ERRORS):
+        limit = bounds.max_name_chars
+    numbers_only = shown in NOT_NEGATIVE_NUMBERS
+
+    def form(text: str) -> str | int:
+        if not text or (text.isspace() and len(text) <= limit and text.isprintable()):
+            return NO_VALUE
+        clean = None if numbers_only else readable(text, limit)
+        return WRONG if clean is None else clean
+
+    return form
+
+
+def column_of_errors(name: str, *, segment: bool = False) -> str:
+    """The name under which errors of a column are counted."""
+    return _SEGMENT_ERRORS + name if segment else name
+
+
+def has_failed(
+    rows: int, status: Categorical | None, errors: Positions | None
+) -> NDArray[np.bool_]:
+    """Of predictions: which did not answer, by their status and the rows where it is an error."""
+    failed = np.zeros(rows, dtype=np.bool_)
+    if errors is not None:
+        failed[errors] = True
+    if status is not None:
+        bad = [not status_is_ok(text) for text in status.categories]
+        if any(bad):
+            failed |= np.array([*bad, False])[status.codes]
+    return failed
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -82,8 +110,8 @@ class Gathered:
     bounds: Bounds
     _heads: list[_Heads] = field(default_factory=list)
     _numbers: dict[str, list[tuple[Positions, NDArray[np.float64]]]] = field(default_factory=dict)
-    _texts: dict[str, list[_Codes]] = field(default_factory=dict)
-    _segments: dict[str, list[_Codes]] = field(default_factory=dict)
+    _texts: dict[str, list[Piece]] = field(default_factory=dict)
+    _segments: dict[str, list[Piece]] = field(default_factory=dict)
     _errors: dict[str, list[Positions]] = field(default_factory=dict)
     _request_ids: dict[int, str] = field(default_factory=dict)
 
@@ -165,27 +193,45 @@ class Gathered:
         """Texts that come dictionary-coded (-1: none). ``raw`` may repeat and be unreadable."""
         name = PREDICTION_LABEL if name == SCALAR_PREDICTION and not segment else name
         where = self._segments if segment else self._texts
-        shown = _SEGMENT_ERRORS + name if segment else name
+        shown = column_of_errors(name, segment=segment)
         used = np.flatnonzero(np.bincount(codes + 1, minlength=1)[1:])
         table: dict[str, int] = {}
-        clean = np.full(len(raw) + 1, _NONE, dtype=np.int32)  # the last one is code -1
-        keep = self._keep(shown)
+        clean = np.full(len(raw) + 1, NO_VALUE, dtype=np.int32)  # the last one is code -1
+        keep = _form_of(shown, self.bounds)
         for code in used.tolist():
             form = keep(raw[code])
             clean[code] = form if isinstance(form, int) else table.setdefault(form, len(table))
         self._add_codes(where, name, shown, at, clean[codes], tuple(table))
 
+    def batch(self, batch: EventBatch) -> None:
+        """Rows that are columns already. Their ``source`` holds their positions."""
+        at = batch.source
+        self._heads.append(_Heads(at, batch.ts_ms, batch.release, batch.releases))
+        for name, values in batch.numeric.items():
+            self._numbers.setdefault(name, []).append((at, values))
+        for where, columns in (
+            (self._texts, batch.categorical),
+            (self._segments, batch.segments),
+        ):
+            for name, column in columns.items():
+                where.setdefault(name, []).append((at, column.codes, column.categories))
+        for name, rows in batch.errors.items():
+            self._errors.setdefault(name, []).append(at[rows])
+        for position, text in zip(at.tolist(), batch.request_ids or (), strict=False):
+            if text is not None:
+                self._request_ids[position] = text
+
     def _add_texts(
         self,
-        where: dict[str, list[_Codes]],
+        where: dict[str, list[Piece]],
         name: str,
         shown: str,
         at: Positions,
         values: Sequence[str | None],
     ) -> None:
-        raw: dict[str | None, int] = dict.fromkeys(values, _NONE)
+        raw: dict[str | None, int] = dict.fromkeys(values, NO_VALUE)
         table: dict[str, int] = {}
-        keep = self._keep(shown)
+        keep = _form_of(shown, self.bounds)
         for text in raw:
             if text is not None:
                 form = keep(text)
@@ -193,36 +239,21 @@ class Gathered:
         codes = np.fromiter(map(raw.__getitem__, values), dtype=np.int32, count=len(values))
         self._add_codes(where, name, shown, at, codes, tuple(table))
 
-    def _keep(self, shown: str) -> Callable[[str], str | int]:
-        """How a text of this column is read: its one form, or no value, or an error."""
-        limit = self.bounds.max_value_chars
-        if shown.startswith(_SEGMENT_ERRORS):
-            limit = self.bounds.max_name_chars
-        numbers_only = shown in NOT_NEGATIVE_NUMBERS
-
-        def keep(text: str) -> str | int:
-            if not text or (text.isspace() and len(text) <= limit and text.isprintable()):
-                return _NONE
-            form = None if numbers_only else readable(text, limit)
-            return _ERROR if form is None else form
-
-        return keep
-
     def _add_codes(
         self,
-        where: dict[str, list[_Codes]],
+        where: dict[str, list[Piece]],
         name: str,
         shown: str,
         at: Positions,
         codes: NDArray[np.int32],
         categories: tuple[str, ...],
     ) -> None:
-        wrong = codes == _ERROR
+        wrong = codes == WRONG
         if wrong.any():
             self.errors(shown, at[wrong])
-            codes = np.where(wrong, np.int32(_NONE), codes)
+            codes = np.where(wrong, np.int32(NO_VALUE), codes)
         if categories:
-            where.setdefault(name, []).append(_Codes(at, codes, categories))
+            where.setdefault(name, []).append((at, codes, categories))
 
     def batches(
         self, model: str, kind: EventKind, source: NDArray[np.int64], *, request_ids: bool
@@ -255,7 +286,7 @@ class Gathered:
                 for half in halves
                 for batch in self._within(half, model, kind, source, request_ids=request_ids)
             ]
-        place = _Placing(rows)
+        place = Placing(rows)
         ts_ms = np.zeros(len(rows), dtype=np.int64)
         for head in self._heads:
             place.into(ts_ms, head.at, head.ts_ms)
@@ -269,10 +300,7 @@ class Gathered:
         }
         failed = np.zeros(len(rows), dtype=np.bool_)
         if kind is EventKind.PREDICTION:
-            failed[errors.get(STATUS, np.empty(0, dtype=np.int64))] = True
-            if STATUS in texts:
-                bad = [not status_is_ok(text) for text in texts[STATUS].categories]
-                failed |= np.array([*bad, False])[texts[STATUS].codes]
+            failed = has_failed(len(rows), texts.get(STATUS), errors.get(STATUS))
         ids = tuple(self._request_ids.get(row) for row in rows.tolist()) if request_ids else None
         return [
             EventBatch(
@@ -312,7 +340,7 @@ class Gathered:
             names |= {
                 (which, name)
                 for name, codes in columns.items()
-                if any((inside(piece.at) & (piece.codes >= 0)).any() for piece in codes)
+                if any((inside(at) & (piece >= 0)).any() for at, piece, _ in codes)
             }
         return len(names)
 
@@ -322,79 +350,3 @@ def _to_float(value: float) -> float:
         return float(value)
     except OverflowError:
         return np.inf if value > 0 else -np.inf
-
-
-class _Placing:
-    """Puts pieces in the places of their rows."""
-
-    def __init__(self, rows: Positions) -> None:
-        self._rows = rows
-        # Pieces of one origin share one array of positions: look each array up once.
-        self._known: dict[int, tuple[Positions, slice | Positions, NDArray[np.bool_] | None]] = {}
-
-    def only(self, at: Positions) -> Positions:
-        """Places of those of ``at`` that are among the rows."""
-        place = np.searchsorted(self._rows, at)
-        place[place == len(self._rows)] = 0
-        inside: Positions = place[self._rows[place] == at]
-        return inside
-
-    def _find(self, at: Positions) -> tuple[slice | Positions, NDArray[np.bool_] | None]:
-        known = self._known.get(id(at))
-        if known is None:
-            place = np.searchsorted(self._rows, at)
-            place[place == len(self._rows)] = 0
-            inside: NDArray[np.bool_] | None = self._rows[place] == at
-            if inside is not None and inside.all():
-                inside = None
-            else:
-                place = place[inside]
-            to: slice | Positions = place
-            if len(place) and (np.diff(place) == 1).all():
-                to = slice(int(place[0]), int(place[-1]) + 1)
-            known = self._known[id(at)] = (at, to, inside)
-        return known[1], known[2]
-
-    def into(self, out: NDArray[np.generic], at: Positions, values: NDArray[np.generic]) -> None:
-        to, inside = self._find(at)
-        out[to] = values if inside is None else values[inside]
-
-    def numerics(
-        self, columns: dict[str, list[tuple[Positions, NDArray[np.float64]]]]
-    ) -> dict[str, NDArray[np.float64]]:
-        out = {}
-        for name, pieces in sorted(columns.items()):
-            values = np.full(len(self._rows), np.nan)
-            for at, piece in pieces:
-                self.into(values, at, piece)
-            if not np.isnan(values).all():
-                out[name] = values
-        return out
-
-    def categoricals(self, columns: dict[str, list[_Codes]]) -> dict[str, Categorical]:
-        out = {}
-        for name, pieces in sorted(columns.items()):
-            codes, categories = self.codes([(p.at, p.codes, p.categories) for p in pieces])
-            if categories:
-                out[name] = Categorical(codes, categories)
-        return out
-
-    def codes(
-        self, pieces: list[tuple[Positions, NDArray[np.int32], tuple[T, ...]]]
-    ) -> tuple[NDArray[np.int32], tuple[T, ...]]:
-        """One coding for all pieces: categories sorted, and only those that are in use."""
-        union: list[T] = sorted({category for _, _, names in pieces for category in names})
-        code_of: dict[T, int] = {category: code for code, category in enumerate(union)}
-        codes = np.full(len(self._rows), _NONE, dtype=np.int32)
-        of_piece: tuple[T, ...]
-        for at, piece, of_piece in pieces:
-            recode = np.array([*map(code_of.__getitem__, of_piece), _NONE], dtype=np.int32)
-            self.into(codes, at, recode[piece])
-        used = np.zeros(len(union) + 1, dtype=np.bool_)
-        used[codes] = True
-        used[-1] = True
-        if not used.all():
-            codes = (np.cumsum(used, dtype=np.int32) - 1)[codes]
-            codes[codes == used.sum() - 1] = _NONE
-            union = [category for category, keep in zip(union, used[:-1], strict=True) if keep]
-        return codes, tuple(union)

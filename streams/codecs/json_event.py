@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from typing import cast
 
 import numpy as np
 
-from streams.codecs.json_rows import JsonRows, JsonTexts
 from streams.codecs.messages import refuse_message
+from streams.codecs.speculative.loading import Kernels, ready
+from streams.codecs.two_paths import TwoPaths
 from streams.event import Bounds, Decoded, Reject
 
 
@@ -16,28 +18,43 @@ class JsonEvent:
 
     name = "json"
 
-    def __init__(self, *, keep_request_ids: bool = False) -> None:
-        self._rows = JsonRows(keep_request_ids=keep_request_ids)
+    def __init__(
+        self,
+        *,
+        keep_request_ids: bool = False,
+        kernels: Callable[[], Kernels | None] = ready,
+    ) -> None:
+        """``kernels``: asked at every call; without them the columns are the same."""
+        self._rows = TwoPaths(kernels, keep_request_ids=keep_request_ids)
 
     def decode(
         self, values: Sequence[bytes | None], kafka_ts_ms: Sequence[int] | None, bounds: Bounds
     ) -> Decoded:
         """See ``streams.event.Codec``. Every message is one row."""
         rejects: list[Reject] = []
-        texts = JsonTexts()
-        largest = bounds.max_message_bytes
-        if all(value and len(value) <= largest for value in values):
-            texts.raw = [value for value in values if value]
-            texts.source = list(range(len(values)))
+        raw: list[bytes] = []
+        if _all_fit(values, bounds.max_message_bytes):
+            raw = cast("list[bytes]", values)
+            source = np.arange(len(values), dtype=np.int64)
         else:
-            for source, value in enumerate(values):
-                reject = refuse_message(source, value, bounds)
+            kept: list[int] = []
+            for at, value in enumerate(values):
+                reject = refuse_message(at, value, bounds)
                 if reject is not None:
                     rejects.append(reject)
                 elif value is not None:
-                    texts.raw.append(value)
-                    texts.source.append(source)
-        texts.row = [-1] * len(texts.raw)
-        batches, unread = self._rows.read(texts, kafka_ts_ms, bounds)
+                    raw.append(value)
+                    kept.append(at)
+            source = np.array(kept, dtype=np.int64)
+        batches, unread = self._rows.read_messages(raw, source, kafka_ts_ms, bounds)
         rejects = sorted(rejects + unread, key=lambda reject: reject.source)
         return Decoded(tuple(batches), tuple(rejects), np.ones(len(values), dtype=np.int64))
+
+
+def _all_fit(values: Sequence[bytes | None], largest: int) -> bool:
+    """Whether every message is there, not empty, and not too large."""
+    try:
+        sizes = list(map(len, cast("Sequence[bytes]", values)))
+    except TypeError:  # None has no length
+        return False
+    return bool(sizes) and min(sizes) > 0 and max(sizes) <= largest

@@ -22,8 +22,9 @@ from numpy.typing import NDArray
 
 from detectors.release import Role
 from streams.codecs import fields
-from streams.codecs.columns import Gathered, Positions
+from streams.codecs.columns import Gathered
 from streams.codecs.fields import UNATTRIBUTED, Place
+from streams.codecs.placing import Positions
 from streams.codecs.text import as_text
 from streams.codecs.timestamps import UNREADABLE, parse_times
 from streams.event import Bounds, EventKind

@@ -15,6 +15,7 @@ import pytest
 from detectors.release import Release, Role
 from streams.codecs import CODECS, make_codec
 from streams.codecs.event_rows import EventRow, event_rows
+from streams.codecs.speculative.loading import Kernels, load
 from streams.event import Bounds, Decoded, EventKind
 
 TS = "2023-06-13T10:00:00.123Z"
@@ -71,6 +72,7 @@ class Carrier:
 
     codec: str
     messages: Callable[[Sequence[Event]], list[bytes]]
+    kernels: Callable[[], Kernels | None] = lambda: None
 
 
 CARRIERS = {
@@ -81,7 +83,12 @@ CARRIERS = {
     "auto of json": Carrier("auto", json_messages),
     "auto of ndjson": Carrier("auto", ndjson_messages),
     "auto of arrow": Carrier("auto", nested_messages),
+    "json by kernels": Carrier("json", json_messages, load),
+    "ndjson by kernels": Carrier("ndjson", ndjson_messages, load),
+    "auto of json by kernels": Carrier("auto", json_messages, load),
+    "auto of ndjson by kernels": Carrier("auto", ndjson_messages, load),
 }
+"""``load`` waits for the kernels; where there are none, its carriers are the exact path again."""
 
 
 @pytest.fixture(params=list(CARRIERS.values()), ids=list(CARRIERS))
@@ -92,7 +99,7 @@ def carrier(request: pytest.FixtureRequest) -> Carrier:
 
 def read(carrier: Carrier, events: Sequence[Event], bounds: Bounds = BOUNDS) -> Decoded:
     messages = carrier.messages(events)
-    codec = make_codec(carrier.codec, keep_request_ids=True)
+    codec = make_codec(carrier.codec, keep_request_ids=True, kernels=carrier.kernels)
     codec.decode(messages, [TS_MS + 5] * len(messages), bounds)  # warm: learn the shape
     return codec.decode(messages, [TS_MS + 5] * len(messages), bounds)
 

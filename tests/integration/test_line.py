@@ -38,7 +38,7 @@ CONFIGURATION = """
 time: {{pane: 1s, windows: [5s, 1m], out_of_orderness: 500ms, idle_timeout: 5s}}
 detect: {{min_events: 60}}
 judge: {{learn_events: 1500}}
-summarize: {{flush_interval: 200ms}}
+summarize: {{flush_interval: 200ms, compiled: false}}
 inputs: [{{topic: {topic}}}]
 kafka: {{prefix: {topic}., partitions: 2{kafka}}}
 store: {{path: {folder}/store, http_port: {store}}}

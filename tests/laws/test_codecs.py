@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 import numpy as np
+import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -13,8 +14,18 @@ from streams.codecs.auto import Auto
 from streams.codecs.event_rows import EventRow, event_rows
 from streams.codecs.json_event import JsonEvent
 from streams.codecs.ndjson import Ndjson
+from streams.codecs.speculative.loading import Kernels, load
 from streams.codecs.timestamps import parse_time, parse_times
 from streams.event import Bounds, Categorical, Codec, Decoded, EventBatch, EventKind
+
+Ask = Callable[[], Kernels | None]
+
+
+def no_kernels() -> None:
+    return None
+
+
+both_paths = pytest.mark.parametrize("kernels", [no_kernels, load], ids=["exact", "kernels"])
 
 BOUNDS = Bounds(min_ts_ms=0, max_ts_ms=4_102_444_800_000, max_columns=12)
 
@@ -123,7 +134,8 @@ def _one_by_one(values: Sequence[bytes | None], bounds: Bounds) -> list[EventRow
     """Every message by a codec that has seen nothing else: only the exact path can read it."""
     found = []
     for source, value in enumerate(values):
-        decoded = JsonEvent(keep_request_ids=True).decode([value], [1_700_000_000_000], bounds)
+        codec = JsonEvent(keep_request_ids=True, kernels=no_kernels)
+        decoded = codec.decode([value], [1_700_000_000_000], bounds)
         assert len(decoded.batches) + len(decoded.rejects) == 1
         for row in _rows(decoded):
             assert row.source == 0
@@ -145,6 +157,7 @@ def _one_by_one(values: Sequence[bytes | None], bounds: Bounds) -> list[EventRow
     ]
 
 
+@both_paths
 @settings(max_examples=300, deadline=None)
 @given(
     values=_messages,
@@ -153,12 +166,16 @@ def _one_by_one(values: Sequence[bytes | None], bounds: Bounds) -> list[EventRow
     fallback=st.booleans(),
 )
 def test_what_was_decoded_before_changes_nothing(
-    values: list[bytes | None], before: list[bytes | None], kind: EventKind | None, fallback: bool
+    kernels: Ask,
+    values: list[bytes | None],
+    before: list[bytes | None],
+    kind: EventKind | None,
+    fallback: bool,
 ) -> None:
     bounds = Bounds(0, 4_102_444_800_000, max_columns=12, kind=kind, kafka_ts_fallback=fallback)
     times = [1_700_000_000_000] * len(values)
-    warm = JsonEvent(keep_request_ids=True)
-    cold = JsonEvent(keep_request_ids=True).decode(values, times, bounds)
+    warm = JsonEvent(keep_request_ids=True, kernels=kernels)
+    cold = JsonEvent(keep_request_ids=True, kernels=no_kernels).decode(values, times, bounds)
     warm.decode(before, [1_700_000_000_000] * len(before), bounds)
     _same(cold, warm.decode(values, times, bounds))
     hot = warm.decode(values, times, bounds)
@@ -166,14 +183,15 @@ def test_what_was_decoded_before_changes_nothing(
     assert _rows(hot) == _one_by_one(values, bounds)
 
 
+@both_paths
 @settings(max_examples=100, deadline=None)
 @given(values=_messages)
-def test_every_row_is_an_event_or_a_reject(values: list[bytes | None]) -> None:
+def test_every_row_is_an_event_or_a_reject(kernels: Ask, values: list[bytes | None]) -> None:
     lines = [b"\n".join(v for v in values[i : i + 5] if v is not None) for i in range(0, 30, 5)]
     codecs: list[tuple[Codec, list[bytes | None]]] = [
-        (JsonEvent(), values),
-        (Ndjson(), list(lines)),
-        (Auto(), [*values, *lines]),
+        (JsonEvent(kernels=kernels), values),
+        (Ndjson(kernels=kernels), list(lines)),
+        (Auto(kernels=kernels), [*values, *lines]),
     ]
     for codec, messages in codecs:
         decoded = codec.decode(messages, None, BOUNDS)
@@ -184,12 +202,13 @@ def test_every_row_is_an_event_or_a_reject(values: list[bytes | None]) -> None:
             assert len(batch.numeric) <= BOUNDS.max_columns
 
 
+@both_paths
 @settings(max_examples=100, deadline=None)
 @given(values=_messages)
-def test_lines_of_one_message_read_like_messages(values: list[bytes | None]) -> None:
+def test_lines_of_one_message_read_like_messages(kernels: Ask, values: list[bytes | None]) -> None:
     texts = [v for v in values if v and not v.isspace() and b"\n" not in v]
-    together = Ndjson().decode([b"\r\n".join(texts)], None, BOUNDS)
-    apart = JsonEvent().decode(texts, None, BOUNDS)
+    together = Ndjson(kernels=kernels).decode([b"\r\n".join(texts)], None, BOUNDS)
+    apart = JsonEvent(kernels=no_kernels).decode(texts, None, BOUNDS)
     if not texts:
         assert [reject.reason for reject in together.rejects] == ["empty message"]
         return
