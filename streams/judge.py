@@ -6,7 +6,7 @@ and the settings; so replaying the same records gives the same findings and verd
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 
 from detectors.finding import Finding
@@ -14,8 +14,9 @@ from detectors.layout import Header
 from detectors.reference import Reference, layout_for, reference_from_summaries
 from detectors.release import ALL, OTHER, Role
 from detectors.summary import Summaries
-from detectors.thresholds import Against, Comparison, Place, ThresholdSettings, judge_columns
+from detectors.thresholds import Place, ThresholdSettings, judge_columns
 from detectors.verdict import Status, Verdict
+from streams.comparing import comparisons, main_production, shown_block
 from streams.figures import window_rows
 from streams.model_state import Interval, IntervalKey, ModelState, ReleaseTrack
 from streams.standing import (
@@ -258,15 +259,15 @@ class ModelJudge:
         outputs: Outputs,
     ) -> None:
         reference = self._known(self.state.reference)
-        production = self._production(keys)
+        production = main_production(keys, self.intervals)
         for key in keys:
             release = self.state.release(key.version, key.role)
-            shown = _block(self.intervals[key], reference)
+            shown = shown_block(self.intervals[key], reference)
             # A row for each reference in the window: together they hold every event.
             for _, block in sorted(self.intervals[key].blocks.items()):
                 outputs.windows += window_rows(release, key, block, revision, offset)
             place = Place(release, key.segment, length, start, revision)
-            for comparison in self._comparisons(key, shown, reference, production):
+            for comparison in comparisons(key, self.intervals, reference, production):
                 findings = judge_columns(self._settings.thresholds, comparison, place)
                 outputs.findings += findings
                 self._standings.enter(findings)
@@ -292,40 +293,6 @@ class ModelJudge:
                 events = self.state.shares.get(key.role, 0) + self.intervals[key].events()
                 self.state.shares[key.role] = events
 
-    def _comparisons(
-        self,
-        key: IntervalKey,
-        shown: Summaries,
-        reference: Reference | None,
-        production: str | None,
-    ) -> Iterator[Comparison]:
-        """What a release is compared with in one window: the reference, and for anything but
-        production itself the production traffic of the same window."""
-        if reference is not None and shown.layout.reference == reference.id:
-            normal = reference.segments.get(key.segment)
-            if key.segment == ALL:
-                normal = reference.summaries
-            if normal is not None:
-                name = f"reference:{reference.id}"
-                yield Comparison(shown, normal, name, Against.REFERENCE)
-        if key.role is Role.PRODUCTION or production is None:
-            return
-        twin = self.intervals.get(
-            IntervalKey(key.length_ms, key.start_ms, production, Role.PRODUCTION, key.segment)
-        )
-        pair = _common_blocks(self.intervals[key], twin) if twin else None
-        if pair is not None:
-            yield Comparison(*pair, f"production:{production}", Against.PRODUCTION)
-
-    def _production(self, keys: Iterable[IntervalKey]) -> str | None:
-        """The production version with most of the traffic in a window."""
-        events = {
-            key.version: self.intervals[key].events()
-            for key in keys
-            if key.role is Role.PRODUCTION and key.segment == ALL and key.version != OTHER
-        }
-        return max(events, key=lambda version: (events[version], version)) if events else None
-
     def _learn(
         self,
         keys: Iterable[IntervalKey],
@@ -346,7 +313,8 @@ class ModelJudge:
                 continue
             self._add(learning, [block], offset)
             collected = self.intervals[learning].blocks[""]
-            if collected.header(Header.PREDICTIONS) >= wanted:
+            # Events without any column teach nothing: then go on collecting.
+            if collected.header(Header.PREDICTIONS) >= wanted and collected.layout.columns:
                 origin = f"learnt from the first {collected.header(Header.PREDICTIONS)} events of "
                 learnt = reference_from_summaries(
                     self.state.model, collected, origin + f"version {key.version}"
@@ -421,19 +389,3 @@ class ModelJudge:
                 del self.state.releases[version, role]
                 self._standings.forget(version, role)
                 self.touched = True
-
-
-def _block(interval: Interval, reference: Reference | None) -> Summaries:
-    """The summaries to show: those on the current reference, or else the ones with most events."""
-    if reference is not None and reference.id in interval.blocks:
-        return interval.blocks[reference.id]
-    return max(interval.blocks.values(), key=lambda block: (block.events, block.layout.reference))
-
-
-def _common_blocks(mine: Interval, other: Interval) -> tuple[Summaries, Summaries] | None:
-    """Summaries of both on the same reference: the one on which most events can be compared."""
-    common = set(mine.blocks) & set(other.blocks)
-    if not common:
-        return None
-    best = max(common, key=lambda r: (min(mine.blocks[r].events, other.blocks[r].events), r))
-    return mine.blocks[best], other.blocks[best]

@@ -400,6 +400,17 @@ def test_a_reference_is_learnt_from_the_first_production_events() -> None:
     assert abs(column.mean) < 0.5  # nothing of the canary
 
 
+def test_events_without_any_column_teach_nothing_and_stop_nothing() -> None:
+    bench = Bench(replace(SETTINGS, learn_events=100))
+    learnt: list[Reference] = []
+    for at in range(0, 30_000, 5_000):
+        bare = [{key: e[key] for key in ("ts", "model", "version", "role")} for e in events(at, 40)]
+        bench.give(bare)
+        learnt += bench.clock(at + 5_000).learnt
+    assert learnt == []
+    assert sum(row["events"] for row in bench.windows if row["window_ms"] == 5_000) == 240
+
+
 def test_a_canary_alone_teaches_nothing() -> None:
     bench = Bench(replace(SETTINGS, learn_events=10))
     bench.give(events(0, 50, "canary"))
