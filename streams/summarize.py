@@ -13,9 +13,9 @@ import gc
 import os
 import time
 import uuid
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence, Sized
 from functools import partial
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, TypeVar
 
 import confluent_kafka
 import structlog
@@ -42,6 +42,29 @@ if TYPE_CHECKING:
     from streams.config import Config
 
 log = structlog.get_logger()
+
+Entry = TypeVar("Entry", bound=Sized)
+
+MOST_BYTES_AT_ONCE = 4 * 1024 * 1024
+"""Of messages between two looks at how much is buffered: a message may hold many thousand rows."""
+
+
+def sliced(messages: Sequence[Entry]) -> Iterator[list[Entry]]:
+    """Messages in their order, cut into parts of some megabytes; one larger message is a part.
+
+    >>> [len(part) for part in sliced([b"x" * 3_000_000, b"y" * 2_000_000, b"z"])]
+    [1, 2]
+    """
+    part: list[Entry] = []
+    size = 0
+    for message in messages:
+        if part and size + len(message) > MOST_BYTES_AT_ONCE:
+            yield part
+            part, size = [], 0
+        part.append(message)
+        size += len(message)
+    if part:
+        yield part
 
 
 class Worker:
@@ -116,8 +139,10 @@ class Worker:
                 raise KafkaException(error)
             else:
                 log.warning("kafka error while reading", error=error.name())
-        if good:
-            self._summarizer.take(good, self._clock_ms())
+        for part in sliced(good):
+            self._summarizer.take(part, self._clock_ms())
+            if self._summarizer.full:
+                self._flush()
 
     def _flush(self) -> None:
         at_end = self._at_end()
