@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 import re
-import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -18,6 +17,7 @@ from streams.backtest import Policy, backtest
 from streams.backtest_outcome import Budget, Truth
 from streams.backtest_plot import check_name, write_plot
 from streams.backtest_report import as_json, show
+from streams.clock import wall_ms
 from streams.codecs.timestamps import UNREADABLE, parse_time
 from streams.config import ConfigError, build_config, load_config
 from streams.config_reader import Problem
@@ -74,7 +74,7 @@ def run(path: Path | None, options: Options, console: Console | None = None) -> 
     references = load_references(config.references)
     if options.plot is not None:
         check_name(options.plot)
-    latest_ms = time.time_ns() // 1_000_000 + config.time.max_ahead_ms
+    latest_ms = wall_ms() + config.time.max_ahead_ms
     recording = _open(config, options, latest_ms)
     console = console or Console()
     with _progress(recording, Console(stderr=True)) as advanced:

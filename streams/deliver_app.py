@@ -8,7 +8,6 @@ same key, and receivers know it by that.
 from __future__ import annotations
 
 import asyncio
-import time
 from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any
 
@@ -19,6 +18,7 @@ import structlog
 from sinks.receivers import Receiver, build_receivers, routes
 from streams import deliver as delivery
 from streams.changelog import Changelog, acknowledged
+from streams.clock import wall_ms
 from streams.faust_app import (
     crash_on_failure,
     make_app,
@@ -189,11 +189,6 @@ def build(config: Config) -> faust.App:
         await agent.tick()
 
     return app
-
-
-def wall_ms() -> int:
-    """Milliseconds since 1970 by the machine's clock."""
-    return time.time_ns() // 1_000_000
 
 
 def run(config: Config) -> int:

@@ -25,6 +25,7 @@ import structlog
 from rich.console import Console
 
 import examples
+from streams.clock import wall_ms
 from streams.errors import UnavailableError, UserError
 from streams.supervise import Role, Supervisor
 
@@ -197,7 +198,7 @@ def _play(
     from streams.kafka import input_consumer, producer
     from streams.replay import Replay, unread_by
 
-    start_ms = demo_traffic.start_of(time.time_ns() // 1_000_000)
+    start_ms = demo_traffic.start_of(wall_ms())
     messages = demo_traffic.traffic(samples, start_ms)
     topics = [item.topic for item in config.inputs]
     group = confluent_kafka.Consumer(input_consumer(config.kafka, config.kafka.topic("summarize")))

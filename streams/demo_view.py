@@ -245,7 +245,7 @@ def show_next(console: Console, addresses: Addresses, folder: Path, *, running: 
             f"  the configuration of this run: {folder / 'demo.yaml'}",
         ]
     else:
-        lines += ["  look around while it runs: driftline demo --keep"]
+        lines += ["  look around while it runs: make demo ARGS=--keep (or: driftline demo --keep)"]
     lines += [
         "  run it on your own events, with a real Kafka:",
         "    DRIFTLINE__KAFKA__BOOTSTRAP=host:9092 DRIFTLINE__INPUTS='[{topic: your-topic}]' \\",

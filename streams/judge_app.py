@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import asyncio
 import functools
-import time
 from collections.abc import Awaitable, Callable, Mapping
 from typing import TYPE_CHECKING, Any
 
@@ -17,6 +16,7 @@ import faust
 import structlog
 
 from streams.changelog import acknowledged
+from streams.clock import wall_ms
 from streams.errors import UnavailableError
 from streams.faust_app import (
     crash_on_failure,
@@ -175,11 +175,6 @@ def build(config: Config, book: ReferenceBook) -> faust.App:
             await crash_on_failure(app, work)
 
     return app
-
-
-def wall_ms() -> int:
-    """Milliseconds since 1970 by the machine's clock."""
-    return time.time_ns() // 1_000_000
 
 
 def run(config: Config) -> int:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import time
 from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
@@ -13,6 +12,7 @@ import structlog
 
 from detectors.reference import Reference, from_json
 from detectors.reference_file import InvalidReference
+from streams.clock import wall_ms
 from streams.errors import UserError
 from streams.internal_topics import REFERENCES
 from streams.kafka import KafkaSettings, producer
@@ -71,7 +71,7 @@ def publish_references(kafka: KafkaSettings, references: Iterable[Reference]) ->
         return
     client = confluent_kafka.Producer(producer(kafka, "references"))
     for reference in waiting:
-        value = encode_reference(reference, time.time_ns() // 1_000_000)
+        value = encode_reference(reference, wall_ms())
         client.produce(kafka.topic(REFERENCES), value, reference.model.encode())
     if client.flush(30):
         raise UserError(

@@ -16,6 +16,7 @@ from typing import Protocol
 import confluent_kafka
 from confluent_kafka import KafkaException, TopicPartition
 
+from streams.clock import wall_ms
 from streams.demo_traffic import Message
 
 _ASK_S = 0.5
@@ -62,7 +63,7 @@ class Replay:
         most_unread: int = 1_000,
         partitions: int = 4,
         clock_s: Callable[[], float] = time.monotonic,
-        wall_ms: Callable[[], int] = lambda: time.time_ns() // 1_000_000,
+        wall_ms: Callable[[], int] = wall_ms,
     ) -> None:
         self._messages = messages
         self._log = log

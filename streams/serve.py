@@ -27,6 +27,7 @@ from sinks.finding_history import FindingQuery, FindingRow, read_findings
 from sinks.http_guard import read_tokens
 from sinks.serve_settings import ServeSettings
 from sinks.verdict_board import VerdictBoard
+from streams.clock import wall_ms
 from streams.config import Config
 from streams.errors import UnavailableError, UserError
 from streams.internal_topics import VERDICTS
@@ -45,11 +46,6 @@ log = structlog.get_logger()
 _GRACE_S: Final = 2
 _TICK_S: Final = 0.1
 _MAX_HEADER_BYTES: Final = 32 * 1024
-
-
-def wall_ms() -> int:
-    """Milliseconds since 1970 by the machine's clock."""
-    return time.time_ns() // 1_000_000
 
 
 def listen(settings: ServeSettings) -> socket.socket:

@@ -26,7 +26,7 @@ from streams.timeline import DAY, MINUTE
 
 MOST_FINDINGS = 10
 """In a verdict: the worst ones; all of them are in the store."""
-_REFERENCE, _PRODUCTION = "reference", "production"
+_PRODUCTION = "production"
 
 
 @dataclass(frozen=True, slots=True)

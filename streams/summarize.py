@@ -21,6 +21,7 @@ import confluent_kafka
 import structlog
 from confluent_kafka import KafkaError, KafkaException, Message, TopicPartition
 
+from streams.clock import wall_ms
 from streams.codecs import warm_up
 from streams.errors import UnavailableError
 from streams.intake import Place, decode_clock
@@ -79,7 +80,7 @@ class Worker:
         transactional: bool,
         topics: Sequence[str],
         internal: Callable[[str], str],
-        clock_ms: Callable[[], int] = lambda: time.time_ns() // 1_000_000,
+        clock_ms: Callable[[], int] = wall_ms,
     ) -> None:
         self._summarizer = summarizer
         self._settings = settings
@@ -282,11 +283,6 @@ _NOT_PASSING = frozenset(
 def worker_name() -> str:
     """A name no other worker has, also not the one this process replaces."""
     return f"{os.uname().nodename}-{os.getpid()}-{uuid.uuid4().hex[:8]}"
-
-
-def wall_ms() -> int:
-    """Milliseconds since 1970 by the machine's clock."""
-    return time.time_ns() // 1_000_000
 
 
 def run(config: Config) -> int:

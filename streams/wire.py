@@ -27,8 +27,6 @@ from detectors.verdict import Status, Verdict
 VERSION = 1
 """Of the records below; a reader refuses what it does not know."""
 
-type_columns = tuple[tuple[str, Kind], ...]
-
 
 class Packed(msgspec.Struct, array_like=True, frozen=True):
     """Summaries without their layout: little-endian int64 and float64, sparse parts by column."""
