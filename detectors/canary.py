@@ -133,6 +133,11 @@ def findings_of(found: CanaryVerdict, place: Place, against: str) -> list[Findin
             reason=one.reason,
             decides=True,
             critical=one.critical,
+            effect=one.difference.estimate,
+            effect_low=one.difference.low,
+            effect_high=one.difference.high,
+            direction=one.direction.value if one.outcome is Outcome.FAIL else "",
+            onset_ms=one.since_ms if one.outcome is Outcome.FAIL else 0,
         )
         for one in found.standings
     ]

@@ -85,6 +85,7 @@ DEFAULT_RULES = (
 class CanarySettings:
     """How canaries and variants are compared with production.
 
+    ``enabled``: whether they are judged by evidence; without it plain limits decide, if any.
     ``alpha``: chance that a release no worse than its margins is ever failed, over all measures
     and peeks together; also that of each interval. ``host_effect``: a difference that unlike hosts
     may make, in standard deviations of the normal score: a margin is at least that. ``inflation``:
@@ -97,6 +98,7 @@ class CanarySettings:
 
     __pydantic_config__: ClassVar[dict[str, str]] = {"extra": "forbid"}
 
+    enabled: bool = True
     alpha: float = 0.05
     host_effect: float = 0.1
     inflation: float = 1.0

@@ -101,7 +101,7 @@ def step(
     over = np.flatnonzero(masses(settled, dictionary) >= threshold)
     if not len(over):
         return Step(settled, ())
-    return _raise(settled, paid, counts, over, length_ms)
+    return _raise(settled, paid, counts, over, length_ms, settings)
 
 
 def _settle(paid: Payoffs, counts: Floats, rows: Floats, memory: Floats) -> Floats:
@@ -150,11 +150,16 @@ def _experts(paid: Payoffs, counts: Floats, memory: Floats) -> Floats:
 
 
 def _raise(
-    state: DriftState, paid: Payoffs, counts: Floats, over: NDArray[np.intp], length_ms: int
+    state: DriftState,
+    paid: Payoffs,
+    counts: Floats,
+    over: NDArray[np.intp],
+    length_ms: int,
+    settings: DriftSettings,
 ) -> Step:
     """Alarms of the watches over the budget, which start anew."""
     dictionary = paid.normal.dictionary
-    raised = tuple(alarm_of(state, paid, counts, w, length_ms) for w in over.tolist())
+    raised = tuple(alarm_of(state, paid, counts, w, length_ms, settings) for w in over.tolist())
     fresh = np.isin(dictionary.watch_of, over)
     cells = np.isin(dictionary.cells.watch_of, over)
     kept = tuple(alarm for alarm in state.alarms if alarm.watch not in over)

@@ -37,7 +37,8 @@ class Reading:
 
     ``share``: its mass as a share of the mass that raises an alarm. ``contribution``: its part of
     all mass of the (release, segment), for ranking. ``direction`` and ``size`` are words, empty
-    where nothing is failing; ``onset_ms`` is 0 there. ``rows``: of the window judged.
+    where nothing is failing; ``effect`` is NaN and ``onset_ms`` 0 there. ``rows``: of the window
+    judged.
     """
 
     column: str
@@ -47,13 +48,21 @@ class Reading:
     contribution: float
     direction: str
     size: str
+    effect: float
     onset_ms: int
     rows: int
     rows_against: int
     reason: str
 
 
-def alarm_of(state: DriftState, paid: Payoffs, counts: Floats, watch: int, length_ms: int) -> Alarm:
+def alarm_of(
+    state: DriftState,
+    paid: Payoffs,
+    counts: Floats,
+    watch: int,
+    length_ms: int,
+    settings: DriftSettings,
+) -> Alarm:
     """The alarm of a watch whose mass has reached the budget."""
     dictionary = paid.normal.dictionary
     own = np.flatnonzero(dictionary.watch_of == watch)
@@ -74,10 +83,14 @@ def alarm_of(state: DriftState, paid: Payoffs, counts: Floats, watch: int, lengt
     first = span.start
     move, local = _named(move, cell - first if cell >= 0 else -1, law, recent, paid, watch)
     before, after = size(move, local, law, recent)
+    onset_ms = min(round(onset), state.upto_ms)
+    last = next((alarm for alarm in state.alarms if alarm.watch == watch), None)
+    lasts = last is not None and state.upto_ms <= failing_until_ms(last, settings)
     return Alarm(
         watch,
         state.upto_ms,
-        min(round(onset), state.upto_ms),
+        onset_ms,
+        min(last.since_ms, onset_ms) if lasts and last is not None else onset_ms,
         move,
         first + local if local >= 0 else -1,
         before,
@@ -140,7 +153,8 @@ def readings(
                 float(mass[w]) / total if total > 0 else 0.0,
                 direction(watch, told, int(normal.dictionary.cells.starts[w])) if told else "",
                 size_in_words(told) if told else "",
-                told.onset_ms if told else 0,
+                told.after if told else math.nan,
+                told.since_ms if told else 0,
                 int(rows[w]),
                 int(paid.rows[w]),
                 reason,
@@ -155,6 +169,7 @@ def readings(
             0,
             "",
             "",
+            math.nan,
             0,
             0,
             0,
@@ -178,7 +193,9 @@ def ranked(found: Iterable[Reading]) -> list[Reading]:
     )
 
 
-def finding_of(reading: Reading, place: Place, against: str, critical: bool = False) -> Finding:
+def finding_of(
+    reading: Reading, place: Place, against: str, decides: bool = True, critical: bool = False
+) -> Finding:
     """A reading as a finding: the statistic is the share of the false-alarm budget, its threshold
     1. A share of 1 is where at most one alarm per budget is expected without a change."""
     return Finding(
@@ -196,8 +213,11 @@ def finding_of(reading: Reading, place: Place, against: str, critical: bool = Fa
         n_against=reading.rows_against,
         outcome=reading.outcome,
         reason=reading.reason,
-        decides=True,
+        decides=decides,
         critical=critical,
+        effect=reading.effect,
+        direction=reading.direction,
+        onset_ms=reading.onset_ms,
     )
 
 
@@ -242,7 +262,7 @@ def _judge(
     watch = paid.normal.dictionary.cells.watches[w]
     if alarm is not None and now_ms <= failing_until_ms(alarm, settings):
         way = direction(watch, alarm, int(paid.normal.dictionary.cells.starts[w]))
-        since = np.datetime64(alarm.onset_ms, "ms").astype("datetime64[s]")
+        since = np.datetime64(alarm.since_ms, "ms").astype("datetime64[s]")
         return Outcome.FAIL, f"{way}, {size_in_words(alarm)}, since {since}Z; {basis.value}"
     if paid.reasons[w]:
         return Outcome.INSUFFICIENT, paid.reasons[w]

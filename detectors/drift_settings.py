@@ -53,6 +53,7 @@ class DriftSettings:
     stands at least so long, and three times as long as the change took to find. ``idle_after_ms``:
     the share of the budget of a segment that is silent for so long goes to the others.
     ``replay_rounds``: how often the inflation is raised before a column is left unarmed.
+    ``enabled``: whether evidence of drift is gathered at all.
     """
 
     __pydantic_config__: ClassVar[dict[str, str]] = {"extra": "forbid"}
@@ -68,6 +69,7 @@ class DriftSettings:
     hold_ms: int = 600_000
     idle_after_ms: int = 3_600_000
     replay_rounds: int = 10
+    enabled: bool = True
 
     def __post_init__(self) -> None:
         if not (math.isfinite(self.minimum_effect) and 0 <= self.minimum_effect < 1):

@@ -16,6 +16,7 @@ from detectors.payoffs import MEMORIES, Dictionary
 Floats = NDArray[np.float64]
 
 _VERSION = 1
+_ALARM_NUMBERS = 9
 _HEAD = struct.Struct("<B16sqq")
 _MOVES = tuple(Move)
 
@@ -26,14 +27,16 @@ class UnreadableState(ValueError):
 
 @dataclass(frozen=True, slots=True)
 class Alarm:
-    """An alarm of one watch. ``onset_ms``: when the change is thought to have begun: the mean
-    starting time of the evidence that won. ``move`` and ``cell`` (in the flat vector; -1: none):
-    what changed; ``before`` and ``after``: its size, as ``drift_evidence.size`` measures it;
-    ``rows``: how many it was measured on."""
+    """An alarm of one watch. ``onset_ms``: when its evidence began: the mean starting time of the
+    evidence that won. ``since_ms``: when the change is thought to have begun, which for an alarm
+    that was raised again while the last one stood is the beginning of the first. ``move`` and
+    ``cell`` (in the flat vector; -1: none): what changed; ``before`` and ``after``: its size, as
+    ``drift_evidence.size`` measures it; ``rows``: how many it was measured on."""
 
     watch: int
     at_ms: int
     onset_ms: int
+    since_ms: int
     move: Move
     cell: int
     before: float
@@ -83,7 +86,10 @@ def failing_until_ms(alarm: Alarm, settings: DriftSettings) -> int:
 def to_bytes(state: DriftState, dictionary: Dictionary) -> bytes:
     """The state compactly: a version byte, which bets it belongs to, and arrays of doubles."""
     alarms = [
-        (a.watch, a.at_ms, a.onset_ms, _MOVES.index(a.move), a.cell, a.before, a.after, a.rows)
+        (
+            *(a.watch, a.at_ms, a.onset_ms, a.since_ms),
+            *(_MOVES.index(a.move), a.cell, a.before, a.after, a.rows),
+        )
         for a in state.alarms
     ]
     head = _HEAD.pack(_VERSION, fingerprint(dictionary), state.upto_ms, len(state.alarms))
@@ -103,7 +109,7 @@ def from_bytes(data: bytes, dictionary: Dictionary) -> DriftState:
     bets, cells, watches = dictionary.bets, dictionary.cells.width, len(dictionary.cells.watches)
     memory = len(MEMORIES) * cells
     ends = np.cumsum([bets, bets, memory, watches])
-    if alarms < 0 or len(data) != _HEAD.size + 8 * (int(ends[-1]) + 8 * alarms):
+    if alarms < 0 or len(data) != _HEAD.size + 8 * (int(ends[-1]) + _ALARM_NUMBERS * alarms):
         raise UnreadableState("the drift state is cut off or too long")
     values = np.frombuffer(data, "<f8", offset=_HEAD.size).astype(np.float64)
     if not np.isfinite(values).all():
@@ -111,8 +117,10 @@ def from_bytes(data: bytes, dictionary: Dictionary) -> DriftState:
     mass, onset, faded, seen, told = np.split(values, ends)
     try:
         raised = tuple(
-            Alarm(int(w), int(at), int(onset_), _MOVES[int(move)], int(cell), *sizes)
-            for w, at, onset_, move, cell, *sizes in told.reshape(alarms, 8).tolist()
+            Alarm(int(w), int(at), int(began), int(since), _MOVES[int(move)], int(cell), *sizes)
+            for w, at, began, since, move, cell, *sizes in told.reshape(
+                alarms, _ALARM_NUMBERS
+            ).tolist()
         )
     except IndexError as error:
         raise UnreadableState("the drift state holds an alarm of an unknown kind") from error

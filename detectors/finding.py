@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 from enum import StrEnum
 
@@ -33,6 +34,10 @@ class Finding:
     could not be computed, and then ``outcome`` is INSUFFICIENT and ``reason`` says why.
     ``threshold`` is NaN where the statistic is only shown and decides nothing (``decides`` False).
     ``revision`` counts corrections of the same window by late rows; the highest one is valid.
+
+    Of what accumulates evidence also: ``effect``, the size of the difference in the detector's
+    units, with its interval ``effect_low`` to ``effect_high`` (NaN where there is none);
+    ``direction`` in words; ``onset_ms``, when the change began (0: no change is shown).
     """
 
     release: Release
@@ -52,6 +57,11 @@ class Finding:
     decides: bool
     critical: bool
     evidence: Evidence = Evidence.FINAL
+    effect: float = math.nan
+    effect_low: float = math.nan
+    effect_high: float = math.nan
+    direction: str = ""
+    onset_ms: int = 0
 
     @property
     def window_end_ms(self) -> int:

@@ -1,6 +1,7 @@
-"""Classical statistics with limits: what decides until evidence is accumulated.
+"""Classical statistics of every column, and plain limits on them for those who want some.
 
-Every statistic of every column becomes a finding; those that a :class:`Limit` names decide. A
+Every statistic of every column becomes a finding; those that a :class:`Limit` names decide, beside
+the evidence (:mod:`detectors.drift`, :mod:`detectors.canary`), and by default none is named. A
 limit fails only if the statistic is above it *and* the difference is beyond chance for this one
 look (``z`` standard errors, default 4). That keeps small samples from failing, but it is not a
 budget: looking at 25 columns every minute for a month is not one look, and these findings do not
@@ -85,21 +86,6 @@ class Limit:
             raise ValueError("z must be a number of at least 0")
 
 
-DEFAULT_LIMITS = (
-    Limit(Detector.ERROR_RATE, 0.01, ERROR, Against.PRODUCTION, critical=True),
-    Limit(Detector.P95_RATIO, 1.25, LATENCY, Against.PRODUCTION, critical=True),
-    Limit(Detector.P99_RATIO, 1.5, LATENCY, Against.PRODUCTION, critical=True),
-    Limit(Detector.MEAN_WORSE, 0.2, "scores.*", Against.PRODUCTION, critical=True),
-    Limit(Detector.MISSING_RATE, 0.05, "features.*", Against.PRODUCTION, critical=True),
-    Limit(Detector.PSI, 0.25, "prediction.*", Against.PRODUCTION),
-    Limit(Detector.PSI, 0.25, "features.*"),
-    Limit(Detector.PSI, 0.25, "prediction.*"),
-    Limit(Detector.MISSING_RATE, 0.05, "features.*"),
-    Limit(Detector.MEAN_WORSE, 0.2, "scores.*"),
-    Limit(Detector.ERROR_RATE, 0.02, ERROR),
-)
-
-
 @dataclass(frozen=True, slots=True)
 class ThresholdSettings:
     """``min_events``: with fewer values on either side a limit does not decide.
@@ -108,7 +94,7 @@ class ThresholdSettings:
     __pydantic_config__: ClassVar[dict[str, str]] = {"extra": "forbid"}
 
     min_events: int = 200
-    limits: tuple[Limit, ...] = DEFAULT_LIMITS
+    limits: tuple[Limit, ...] = ()
     lower_is_better: tuple[str, ...] = ("scores.toxicity",)
 
     def __post_init__(self) -> None:

@@ -28,6 +28,9 @@ class Verdict:
     version to return to. ``as_of_ms`` is the watermark (event time) at which it was decided;
     ``window_start_ms``/``window_ms`` name the newest window behind it (0 if none).
     ``p95_latency_ms``/``p99_latency_ms`` are NaN where no latency was logged.
+    ``further_events``/``further_ms``: how much more of this release, and how long, until it will
+    probably be decided (None: nothing to expect). ``upstream``: columns in which production moves
+    the same way, so that the data is the cause and not this release.
     """
 
     release: Release
@@ -44,3 +47,6 @@ class Verdict:
     findings: tuple[Finding, ...]
     offset: int
     """Offset in driftline.summaries of the record that led to it: the address of its evidence."""
+    further_events: int | None = None
+    further_ms: int | None = None
+    upstream: tuple[str, ...] = ()

@@ -105,6 +105,11 @@ reason String
 decides Bool
 critical Bool
 evidence LowCardinality(String)
+effect Nullable(Float64)
+effect_low Nullable(Float64)
+effect_high Nullable(Float64)
+direction String
+onset DateTime64(3, 'UTC')
 offset UInt64
 """,
 )
@@ -126,6 +131,9 @@ events UInt64
 p95_latency_ms Nullable(Float64)
 p99_latency_ms Nullable(Float64)
 columns Array(String)
+further_events Nullable(Float64)
+further_ms Nullable(Float64)
+upstream Array(String)
 offset UInt64
 """,
 )

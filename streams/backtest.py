@@ -38,6 +38,7 @@ from streams.backtest_outcome import (
     Truth,
     events_of,
 )
+from streams.evidence import EvidenceSettings
 from streams.inputs import InputSettings
 from streams.intake import Place
 from streams.internal_topics import DEADLETTERS, SUMMARIES
@@ -257,8 +258,9 @@ class Line:
 
     def _new_judge(self, model: str) -> ModelJudge:
         own = self._config.model(model)
-        settings = ModelSettings(self._config.time, own.detect, own.judge)
-        return ModelJudge(ModelState(model), {}, settings, self._by_id.get)
+        evidence = EvidenceSettings(own.drift, own.canary)
+        settings = ModelSettings(self._config.time, own.detect, own.judge, evidence)
+        return ModelJudge(ModelState(model), {}, settings, self._by_id.get, {})
 
     def _publish(self, outputs: Outputs) -> None:
         for reference in outputs.learnt:

@@ -21,6 +21,8 @@ from typing import Any, ClassVar, Final
 
 from pydantic import BaseModel, ConfigDict, ValidationError
 
+from detectors.canary_rules import CanarySettings
+from detectors.drift_settings import DriftSettings
 from detectors.policy import PolicySettings
 from detectors.thresholds import ThresholdSettings
 from sinks.clickhouse import StoreSettings
@@ -63,6 +65,8 @@ class ModelSettings:
 
     __pydantic_config__: ClassVar[dict[str, str]] = {"extra": "forbid"}
 
+    drift: DriftSettings = field(default_factory=DriftSettings)
+    canary: CanarySettings = field(default_factory=CanarySettings)
     detect: ThresholdSettings = field(default_factory=ThresholdSettings)
     judge: JudgeSettings = field(default_factory=JudgeSettings)
     policy: PolicySettings = field(default_factory=PolicySettings)
@@ -81,6 +85,8 @@ class Config(BaseModel):
     references: ReferenceSettings = ReferenceSettings()
     judge: JudgeSettings = JudgeSettings()
     events: SampleSettings = SampleSettings()
+    drift: DriftSettings = DriftSettings()
+    canary: CanarySettings = CanarySettings()
     detect: ThresholdSettings = ThresholdSettings()
     policy: PolicySettings = PolicySettings()
     outbox: OutboxSettings = OutboxSettings()

@@ -21,7 +21,8 @@ from typing import Annotated, Any, Final, Literal, Union, get_args, get_origin, 
 
 from pydantic import BaseModel, SecretStr
 
-from streams.durations import DurationError, parse_duration
+from detectors.drift_settings import FalseAlarms
+from streams.durations import DurationError, parse_duration, parse_rate
 from streams.yaml_file import (
     Fields,
     Items,
@@ -180,6 +181,12 @@ class Reader:
                 return parse_duration(node.text)
             except DurationError as error:
                 return self._refuse(path, node.where, str(error), "for example 10s, 5m, 400d")
+        if FalseAlarms in wants and not null:
+            try:
+                count, period_ms = parse_rate(node.text)
+            except DurationError as error:
+                return self._refuse(path, node.where, str(error))
+            return {"count": count, "period_ms": period_ms}
         if any(_takes_text(w) for w in wants):
             if null:
                 return self._refuse(path, node.where, "no value", "write one, or remove the key")

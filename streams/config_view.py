@@ -12,9 +12,10 @@ from typing import Any, Final
 import yaml
 from pydantic import BaseModel, SecretStr
 
+from detectors.drift_settings import FalseAlarms
 from streams.config import Config
 from streams.config_reader import DURATION_SUFFIX, public_name, settings_fields
-from streams.durations import PATTERN, format_duration
+from streams.durations import PATTERN, RATE_PATTERN, format_duration, format_rate
 
 MASK: Final = "***"
 _SECRET_NAME: Final = re.compile(
@@ -36,6 +37,8 @@ def effective_yaml(config: Config) -> str:
 
 
 def _plain(value: Any, path: tuple[str, ...]) -> Any:
+    if isinstance(value, FalseAlarms):
+        return format_rate(value.count, value.period_ms)
     if isinstance(value, SecretStr):
         return MASK if value.get_secret_value() else ""
     if isinstance(value, BaseModel) or (is_dataclass(value) and not isinstance(value, type)):
@@ -91,6 +94,13 @@ def _masked_url(found: re.Match[str], *, hide_path: bool) -> str:
 def json_schema() -> dict[str, Any]:
     """JSON Schema (2020-12) of the file, for editors and for checks before a deployment."""
     schema = Config.model_json_schema()
+    rates = schema.get("$defs", {})
+    rates[FalseAlarms.__name__] = {
+        "type": "string",
+        "pattern": RATE_PATTERN,
+        "examples": ["1 per 30d"],
+        "description": "How many false alarms are accepted in how long.",
+    }
     for definition in (schema, *schema.get("$defs", {}).values()):
         _readable(definition)
     return {

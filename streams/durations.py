@@ -67,3 +67,28 @@ def format_duration(ms: int) -> str:
         if ms % _UNITS_MS[unit] == 0:
             return f"{ms // _UNITS_MS[unit]}{unit}"
     return f"{ms}ms"
+
+
+RATE_PATTERN: Final = r"^[0-9]{1,9}(\.[0-9]{1,9})? +per +([0-9]{1,15}(ms|s|m|h|d|w))+$"
+"""What `parse_rate` accepts, for JSON Schema."""
+
+
+def parse_rate(text: str) -> tuple[float, int]:
+    """How many in how many milliseconds: ``1 per 30d``. Raises `DurationError`.
+
+    >>> parse_rate("1 per 30d")
+    (1.0, 2592000000)
+    """
+    count, per, period = text.strip().partition(" per ")
+    if not per or re.fullmatch(r"[0-9]{1,9}(\.[0-9]{1,9})?", count.strip()) is None:
+        raise DurationError("not a rate: write a number, `per` and a duration, as in 1 per 30d")
+    return float(count), parse_duration(period)
+
+
+def format_rate(count: float, period_ms: int) -> str:
+    """The inverse of `parse_rate`.
+
+    >>> format_rate(1.0, 2592000000)
+    '1 per 30d'
+    """
+    return f"{count:.9g} per {format_duration(period_ms)}"

@@ -24,8 +24,15 @@ EVENTS: Final = "events"
 JUDGE: Final = "judge"
 DELIVER: Final = "deliver"
 """Faust apps: their consumer groups, and the first part of their changelogs' names."""
-MODELS, INTERVALS, CLOCKS, DELIVERIES = "models", "intervals", "clocks", "deliveries"
-TABLES: Final = {MODELS: JUDGE, INTERVALS: JUDGE, CLOCKS: JUDGE, DELIVERIES: DELIVER}
+MODELS, INTERVALS, EVIDENCE, CLOCKS = "models", "intervals", "evidence", "clocks"
+DELIVERIES: Final = "deliveries"
+TABLES: Final = {
+    MODELS: JUDGE,
+    INTERVALS: JUDGE,
+    EVIDENCE: JUDGE,
+    CLOCKS: JUDGE,
+    DELIVERIES: DELIVER,
+}
 """The changelog-backed tables, and the app that each belongs to."""
 
 

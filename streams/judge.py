@@ -6,24 +6,27 @@ and the settings; so replaying the same records gives the same findings and verd
 
 from __future__ import annotations
 
+from collections import deque
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 
-from detectors.finding import Finding
+from detectors.budget import Stream
+from detectors.finding import Finding, Outcome
 from detectors.layout import Header
 from detectors.reference import Reference, layout_for, reference_from_summaries
-from detectors.release import ALL, OTHER, Role
+from detectors.release import ALL, OTHER, Release, Role
 from detectors.summary import Summaries
 from detectors.thresholds import Place, ThresholdSettings, judge_columns
 from detectors.verdict import Status, Verdict
 from streams.comparing import comparisons, main_production, shown_block
+from streams.evidence import Entry, Evidence, EvidenceKey, EvidenceSettings
 from streams.figures import window_rows
 from streams.model_state import Interval, IntervalKey, ModelState, ReleaseTrack
 from streams.standing import (
+    MOST_FINDINGS,
     JudgeSettings,
     Standings,
     baseline,
-    broken_split,
     decide,
     observe,
 )
@@ -32,6 +35,8 @@ from streams.wire import Delta, Progress, Row, unpack
 
 LEARNING_MS = 0
 """Length of the interval that collects production's summaries until a reference is learnt."""
+CANARY = "canary_"
+"""What the names of the detectors of evidence against production begin with."""
 MAX_RELEASES = 200
 """Of one model; further ones are folded into the version ``__other__``."""
 
@@ -54,6 +59,7 @@ class ModelSettings:
     time: TimeSettings
     thresholds: ThresholdSettings
     judge: JudgeSettings
+    evidence: EvidenceSettings = field(default_factory=EvidenceSettings)
 
 
 class ModelJudge:
@@ -62,7 +68,8 @@ class ModelJudge:
     ``changed`` and ``removed`` name the intervals that the last record touched: the caller writes
     them to the changelog, then the state; ``touched`` says whether there is anything to write.
     The reference in force is the one that the workers' deltas stand on: so it changes at a record,
-    and a replay changes it at the same one.
+    and a replay changes it at the same one. ``evidence`` is written after the state, and may lag:
+    what was stored of it (``entries``) is brought up to the state from the panes.
     """
 
     def __init__(
@@ -71,6 +78,7 @@ class ModelJudge:
         intervals: dict[IntervalKey, Interval],
         settings: ModelSettings,
         reference_by_id: Callable[[str], Reference | None],
+        entries: Mapping[EvidenceKey, Entry],
     ) -> None:
         self.state = state
         self.intervals = intervals
@@ -80,6 +88,13 @@ class ModelJudge:
         self._settings = settings
         self._reference_by_id = reference_by_id
         self._standings = Standings(state.standings, settings.judge, settings.time.windows_ms[0])
+        # A pane that is a window too can still be corrected: then nothing may be folded later.
+        time = settings.time
+        every_ms = 0 if time.pane_ms in time.windows_ms else time.windows_ms[0]
+        self.evidence = Evidence(
+            entries, settings.evidence, reference_by_id, time.pane_ms, every_ms
+        )
+        self._fold(self._panes(self.evidence.upto_ms, state.closed_ms), state.closed_ms)
 
     # --- records -----------------------------------------------------------------------------
 
@@ -130,8 +145,7 @@ class ModelJudge:
         mark = max(watermark(self.state.topics, partitions, self._time), self.state.closed_ms)
         before = self.state.closed_ms
         if aligned(mark, self._time.pane_ms) > aligned(before, self._time.pane_ms):
-            self._close_panes(mark, offset)
-            self._close_windows(before, mark, offset, outputs)
+            self._close(before, mark, offset, outputs)
             self.state.closed_ms = mark
             self.state.moved_ms = max(progress.wall_ms, self.state.moved_ms)
             self.touched = True
@@ -213,24 +227,30 @@ class ModelJudge:
         if key.length_ms == LEARNING_MS:
             return self.state.learnt
         if key.length_ms == self._time.pane_ms and key.length_ms not in self._time.windows_ms:
-            return key.end_ms <= self.state.closed_ms
+            return key.end_ms <= min(self.state.closed_ms, self.evidence.saved_ms)
         return self._expired(key.end_ms)
 
-    def _close_panes(self, mark: int, offset: int) -> None:
-        panes = [
-            key
-            for key in self.intervals
-            if key.length_ms == self._time.pane_ms and self.state.closed_ms < key.end_ms <= mark
-        ]
-        for pane in sorted(panes):
+    def _panes(self, after_ms: int, upto_ms: int) -> deque[IntervalKey]:
+        """Those that end in (after_ms, upto_ms], in the order of time."""
+        return deque(
+            sorted(
+                key
+                for key in self.intervals
+                if key.length_ms == self._time.pane_ms and after_ms < key.end_ms <= upto_ms
+            )
+        )
+
+    def _close(self, before: int, mark: int, offset: int, outputs: Outputs) -> None:
+        """Close panes and windows in the order of time, so that what a window shows of the
+        evidence is what its panes and those before them add up to."""
+        panes = self._panes(before, mark)
+        for pane in panes:
             blocks = list(self.intervals[pane].blocks.values())
             for length in self._time.windows_ms:
                 if length != self._time.pane_ms:
                     start = aligned(pane.start_ms, length)
                     window = IntervalKey(length, start, pane.version, pane.role, pane.segment)
                     self._add(window, blocks, offset)
-
-    def _close_windows(self, before: int, mark: int, offset: int, outputs: Outputs) -> None:
         ends: dict[tuple[int, int], list[IntervalKey]] = {}
         for key in self.intervals:
             if key.length_ms in self._time.windows_ms and key.end_ms <= mark:
@@ -245,7 +265,22 @@ class ModelJudge:
                 revision = 0
             else:
                 continue
+            self._fold(panes, start + length)
             self._evaluate(length, start, sorted(keys), revision, offset, outputs)
+        self._fold(panes, mark)
+
+    def _fold(self, panes: deque[IntervalKey], upto_ms: int) -> None:
+        """Take panes that end by ``upto_ms`` into the evidence, and out of the queue."""
+        while panes and panes[0].end_ms <= upto_ms:
+            start_ms = panes[0].start_ms
+            together = []
+            while panes and panes[0].start_ms == start_ms:
+                together.append(panes.popleft())
+            self.evidence.fold(
+                start_ms,
+                {Stream(k.version, k.role, k.segment): self.intervals[k] for k in together},
+                main_production(together, self.intervals),
+            )
 
     # --- judging -----------------------------------------------------------------------------
 
@@ -274,24 +309,20 @@ class ModelJudge:
             track = self.state.releases.get((key.version, key.role))
             if track is not None:
                 observe(track, key, shown)
+            if length == self._time.windows_ms[0] and revision == 0:
+                self._show_evidence(key, place, outputs)
         if length == self._time.windows_ms[0] and revision == 0:
-            self._share(start, keys)
             self._learn(keys, reference, offset, outputs)
 
-    def _share(self, start: int, keys: Iterable[IntervalKey]) -> None:
-        """Add a window to the events by role. Shares mean something only while the releases stay
-        the same, so a window in which one begins starts the count anew after it."""
-        for key in keys:
-            if key.segment != ALL:
-                continue
-            track = self.state.releases.get((key.version, key.role))
-            if track is not None and track.first_ms >= start:
-                self.state.shares = {}
-                return
-        for key in keys:
-            if key.segment == ALL:
-                events = self.state.shares.get(key.role, 0) + self.intervals[key].events()
-                self.state.shares[key.role] = events
+    def _show_evidence(self, key: IntervalKey, place: Place, outputs: Outputs) -> None:
+        """The evidence as of the end of a window, as findings."""
+        release = place.release
+        drift = self.evidence.drift_findings(release, key.segment, self.intervals[key], place)
+        outputs.findings += drift
+        self._standings.enter(drift)
+        if key.segment == ALL and key.version != OTHER:
+            self.evidence.canary_verdict(key.version, key.role)
+            outputs.findings += self.evidence.canary_findings(key.version, key.role, place)
 
     def _learn(
         self,
@@ -326,7 +357,6 @@ class ModelJudge:
     def _decide(self, wall_ms: int, offset: int, outputs: Outputs) -> None:
         evaluated = {(row["version"], row["role"]) for row in outputs.windows}
         self._retire(wall_ms)
-        split = broken_split(self.state.shares, self._settings.judge)
         stuck_ms = wall_ms - self.state.moved_ms
         version_to_return_to = baseline(self.state.releases)
         for (version, role), track in sorted(self.state.releases.items()):
@@ -341,8 +371,8 @@ class ModelJudge:
                 self._settings.judge,
                 self.state.closed_ms,
                 wall_ms,
-                split,
                 stuck_ms,
+                self.evidence.canary_verdict(version, role),
             )
             if not (closed_one or track.status or decision.status is Status.BLIND):
                 continue  # it has only just begun
@@ -353,6 +383,7 @@ class ModelJudge:
             # From the offset, so that it also grows for a release that was forgotten and came back.
             track.sequence = offset + 1
             track.status, track.reason = decision.status.value, decision.reason
+            shown = self._canary_findings(release, closed_one, outputs)
             outputs.verdicts.append(
                 Verdict(
                     release=release,
@@ -366,10 +397,31 @@ class ModelJudge:
                     events=track.events,
                     p95_latency_ms=track.p95_latency_ms,
                     p99_latency_ms=track.p99_latency_ms,
-                    findings=decision.findings,
+                    findings=(*decision.findings, *shown)[:MOST_FINDINGS],
                     offset=offset,
+                    further_events=decision.further_events,
+                    further_ms=decision.further_ms,
+                    upstream=decision.upstream,
                 )
             )
+
+    def _canary_findings(
+        self, release: Release, closed_one: bool, outputs: Outputs
+    ) -> tuple[Finding, ...]:
+        """The evidence behind a verdict, the most telling first. Between two windows it is told of
+        the newest pane, so that whoever acts on the verdict finds it in the store."""
+        if not closed_one:
+            start_ms = self.evidence.upto_ms - self._time.pane_ms
+            place = Place(release, ALL, self._time.pane_ms, start_ms, 0)
+            found = self.evidence.canary_findings(release.version, release.role, place)
+            outputs.findings += found
+        else:
+            found = [
+                finding
+                for finding in outputs.findings
+                if finding.release == release and finding.detector.startswith(CANARY)
+            ]
+        return tuple(sorted(found, key=_telling))
 
     def _retire(self, wall_ms: int) -> None:
         """Forget releases that have long been silent, and production versions that another has
@@ -388,4 +440,17 @@ class ModelJudge:
             ):
                 del self.state.releases[version, role]
                 self._standings.forget(version, role)
+                self.evidence.forget(version, role)
                 self.touched = True
+
+
+def _telling(finding: Finding) -> tuple[bool, bool, float, int, str]:
+    """For sorting: what fails and is critical first, then the nearest to proof, then the newest."""
+    share = finding.statistic / finding.threshold if finding.threshold else 0.0
+    return (
+        finding.outcome is not Outcome.FAIL,
+        not finding.critical,
+        -share if share == share else 0.0,
+        -finding.window_start_ms,
+        finding.column,
+    )

@@ -18,6 +18,7 @@ import structlog
 from streams.changelog import acknowledged
 from streams.clock import wall_ms
 from streams.errors import UnavailableError
+from streams.evidence import EvidenceSettings
 from streams.faust_app import (
     crash_on_failure,
     make_app,
@@ -29,6 +30,7 @@ from streams.faust_app import (
 )
 from streams.internal_topics import (
     CLOCKS,
+    EVIDENCE,
     FINDINGS,
     INTERVALS,
     JUDGE,
@@ -152,11 +154,13 @@ def build(config: Config, book: ReferenceBook) -> faust.App:
 
     def settings_of(model: str) -> ModelSettings:
         own = config.model(model)
-        return ModelSettings(config.time, own.detect, own.judge)
+        evidence = EvidenceSettings(own.drift, own.canary)
+        return ModelSettings(config.time, own.detect, own.judge, evidence)
 
     state = JudgeState(
         table(app, kafka, MODELS),
         table(app, kafka, INTERVALS),
+        table(app, kafka, EVIDENCE),
         table(app, kafka, CLOCKS),
         kafka.partitions,
         settings_of,

@@ -4,7 +4,8 @@ records, written back in the order that makes a crash harmless.
 Order of writing, for each record and model: findings and verdicts are published and acknowledged;
 then the intervals; then the model's state, which names the record. If a crash comes between, the
 record is processed again, publishes the same rows again (every reader keeps them by key) and skips
-what is in the intervals already; see :mod:`streams.model_state`.
+what is in the intervals already; see :mod:`streams.model_state`. Last of all, now and then, a
+checkpoint of the evidence; see :mod:`streams.evidence`.
 """
 
 from __future__ import annotations
@@ -17,6 +18,15 @@ import msgspec
 from detectors.layout import Kind, Layout
 from detectors.reference import Reference, layout_for
 from streams.changelog import Changelog, acknowledged
+from streams.evidence import (
+    BUDGET_KEY,
+    Entry,
+    EvidenceKey,
+    decode_entry,
+    decode_evidence_key,
+    encode_entry,
+    encode_evidence_key,
+)
 from streams.judge import ModelJudge, ModelSettings, Outputs
 from streams.model_state import (
     Interval,
@@ -60,6 +70,7 @@ class JudgeState:
         self,
         models: Changelog,
         intervals: Changelog,
+        evidence: Changelog,
         clocks: Changelog,
         partitions: int,
         settings_of: Callable[[str], ModelSettings],
@@ -67,6 +78,7 @@ class JudgeState:
     ) -> None:
         self._models = models
         self._intervals = intervals
+        self._evidence = evidence
         self._clocks = clocks
         self._partitions = partitions
         self._settings_of = settings_of
@@ -89,7 +101,7 @@ class JudgeState:
     def judge(self, partition: int, model: str) -> ModelJudge:
         judges = self.judges(partition)
         if model not in judges:
-            judges[model] = self._new(ModelState(model), {})
+            judges[model] = self._new(ModelState(model), {}, {})
         return judges[model]
 
     def times(self, partition: int) -> _Times:
@@ -148,6 +160,25 @@ class JudgeState:
         await acknowledged(pending)
         judge.state.applied = offset
         await acknowledged([self._models.put(partition, model.encode(), encode_state(judge.state))])
+        if judge.evidence.due():
+            await self._write_evidence(partition, judge)
+
+    async def _write_evidence(self, partition: int, judge: ModelJudge) -> None:
+        model = judge.state.model
+        entries, removed = judge.evidence.checkpoint()
+        budget = entries.pop(BUDGET_KEY, None)
+        pending = [
+            self._evidence.put(partition, encode_evidence_key(model, key), encode_entry(entry))
+            for key, entry in entries.items()
+        ]
+        pending += [
+            self._evidence.remove(partition, encode_evidence_key(model, key))
+            for key in sorted(removed)
+        ]
+        await acknowledged(pending)
+        if budget is not None:
+            key = encode_evidence_key(model, BUDGET_KEY)
+            await acknowledged([self._evidence.put(partition, key, encode_entry(budget))])
 
     def _load(self, partition: int) -> dict[str, ModelJudge]:
         states = {}
@@ -163,14 +194,24 @@ class JudgeState:
                 states.setdefault(model, ModelState(model))
                 interval = decode_interval(value, self._layout)
                 intervals.setdefault(model, {})[key_] = interval
-        return {model: self._new(state, intervals[model]) for model, state in states.items()}
+        evidence: dict[str, dict[EvidenceKey, Entry]] = {model: {} for model in states}
+        for raw, value in self._evidence.items():
+            model, part = decode_evidence_key(raw)
+            if model in evidence:
+                evidence[model][part] = decode_entry(value)
+        return {
+            model: self._new(state, intervals[model], evidence[model])
+            for model, state in states.items()
+        }
 
-    def _new(self, state: ModelState, intervals: dict[IntervalKey, Interval]) -> ModelJudge:
+    def _new(
+        self,
+        state: ModelState,
+        intervals: dict[IntervalKey, Interval],
+        evidence: Mapping[EvidenceKey, Entry],
+    ) -> ModelJudge:
         return ModelJudge(
-            state,
-            intervals,
-            self._settings_of(state.model),
-            self._reference_by_id,
+            state, intervals, self._settings_of(state.model), self._reference_by_id, evidence
         )
 
     def _layout(self, reference: str, columns: Iterable[tuple[str, Kind]]) -> Layout:

@@ -92,7 +92,6 @@ StandingKey = tuple[str, Role, str, str, str, str, int]
 class ModelState(msgspec.Struct):
     """The small part. ``closed_ms``: the watermark up to which panes and windows were closed, and
     ``moved_ms``: when that was, on the wall; ``reference``: the one that the last delta stood on;
-    ``shares``: events by role in the shortest windows since the newest release began;
     ``revisions``: of windows that were corrected, by (length, start)."""
 
     model: str
@@ -102,7 +101,6 @@ class ModelState(msgspec.Struct):
     closed_ms: int = NEVER
     moved_ms: int = 0
     reference: str = ""
-    shares: dict[Role, int] = {}
     late: int = 0
     releases: dict[tuple[str, Role], ReleaseTrack] = {}
     standings: dict[StandingKey, Standing] = {}

@@ -1,22 +1,25 @@
 """From findings to a verdict: what every deciding detector says at present, and what that adds up
 to for a release.
 
-A release FAILs while a limit is exceeded: on the shortest window in ``confirm_fails`` of the last
+Two kinds of detectors decide. *Evidence* (drift of production, a canary's measures) needs no
+confirmation: its errors are budgeted, whenever one looks. A *limit* on a classical statistic fails
+a release while it is exceeded: on the shortest window in ``confirm_fails`` of the last
 ``confirm_of`` conclusive windows, on longer windows at once, since those are many short ones
-already. It PASSes only if limits were really checked and none is exceeded; in a canary, a shadow
-or a variant that takes production's traffic in the same window. Everything else is no answer, and
-says so.
+already.
+
+A release PASSes only if something was really checked and nothing fails; what is not production
+must have been compared with production's traffic at the same time. FAIL means that going back
+would help: where the cause is upstream, or only a measure that is not critical got worse, the
+answer is HOLD, and a person decides. Everything else is no answer, and says so.
 """
 
 from __future__ import annotations
 
-import math
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import ClassVar
 
-from scipy import special
-
+from detectors.canary import CanaryVerdict
 from detectors.finding import Finding, Outcome
 from detectors.release import ALL, OTHER, Release, Role
 from detectors.summary import Summaries
@@ -26,6 +29,8 @@ from streams.timeline import DAY, MINUTE
 
 MOST_FINDINGS = 10
 """In a verdict: the worst ones; all of them are in the store."""
+DRIFT = "drift"
+"""What the names of the detectors of drift by evidence begin with."""
 _PRODUCTION = "production"
 
 
@@ -33,8 +38,7 @@ _PRODUCTION = "production"
 class JudgeSettings:
     """``blind_after_ms`` without events a release is BLIND, after ``retire_after_ms`` forgotten.
     ``learn_events``: without a reference, so many production events become one (0: never).
-    ``split``: share of the traffic each role should get, e.g. ``{canary: 0.05}``; a split that is
-    off beyond ``split_p_value`` is a broken comparison: HOLD."""
+    ``confirm_fails`` of the last ``confirm_of`` short windows make a limit fail."""
 
     __pydantic_config__: ClassVar[dict[str, str]] = {"extra": "forbid"}
 
@@ -43,8 +47,6 @@ class JudgeSettings:
     confirm_fails: int = 2
     confirm_of: int = 3
     learn_events: int = 10_000
-    split: Mapping[Role, float] | None = None
-    split_p_value: float = 1e-6
 
     def __post_init__(self) -> None:
         if not 1 <= self.confirm_fails <= self.confirm_of <= 30:
@@ -53,18 +55,18 @@ class JudgeSettings:
             raise ValueError("judge.blind_after must be at least 1s and at most retire_after")
         if self.learn_events < 0:
             raise ValueError("judge.learn_events must not be negative")
-        for role, share in (self.split or {}).items():
-            if not 0 < share < 1:
-                raise ValueError(f"judge.split.{role} must be between 0 and 1")
 
 
 @dataclass(frozen=True, slots=True)
 class Decision:
-    """A status with its reason, and what led to it."""
+    """A status with its reason, what led to it, and what is to be expected; see `Verdict`."""
 
     status: Status
     reason: str
     findings: tuple[Finding, ...] = ()
+    further_events: int | None = None
+    further_ms: int | None = None
+    upstream: tuple[str, ...] = ()
 
 
 class Standings:
@@ -127,8 +129,10 @@ class Standings:
         return self.exceeded(standing)
 
     def exceeded(self, standing: Standing) -> bool:
-        """Whether the last conclusive windows exceeded a limit, confirmation included."""
-        if standing.finding.window_ms != self._shortest_ms:
+        """Whether the last conclusive windows exceeded a limit, confirmation included. Evidence
+        has been accumulated already: it needs none."""
+        finding = standing.finding
+        if finding.detector.startswith(DRIFT) or finding.window_ms != self._shortest_ms:
             return bool(standing.fails & 1)
         recent = standing.fails & ((1 << self._settings.confirm_of) - 1)
         return recent.bit_count() >= self._settings.confirm_fails
@@ -158,21 +162,6 @@ def baseline(releases: Mapping[tuple[str, Role], ReleaseTrack]) -> str:
     return max(found)[2] if found else ""
 
 
-def broken_split(
-    counts: Mapping[Role, int], settings: JudgeSettings
-) -> tuple[Role, float, float] | None:
-    """The first role whose share of the events is off: (role, share, expected share). Two-sided
-    normal approximation of the binomial; silent below 100 expected events of that role."""
-    total = sum(counts.get(role, 0) for role in (Role.PRODUCTION, Role.CANARY, Role.VARIANT))
-    for role, share in sorted((settings.split or {}).items()):
-        if total * share < 100:
-            continue
-        z = (counts.get(role, 0) - total * share) / math.sqrt(total * share * (1 - share))
-        if 2 * float(special.ndtr(-abs(z))) < settings.split_p_value:
-            return role, counts.get(role, 0) / total, share
-    return None
-
-
 def decide(
     release: Release,
     track: ReleaseTrack,
@@ -180,12 +169,13 @@ def decide(
     settings: JudgeSettings,
     closed_ms: int,
     wall_ms: int,
-    split: tuple[Role, float, float] | None,
     stuck_ms: int,
+    canary: CanaryVerdict | None,
 ) -> Decision:
     """The verdict on one release. The order of the questions is the order of their weight: a
     release that is not seen is not judged, nor is one whose comparison is broken. ``stuck_ms``:
-    for how long no window could close, although events came."""
+    for how long no window could close, although events came. ``canary``: what the evidence against
+    production says, None where none is gathered. The findings are those of limits and of drift."""
     silent_ms = max(wall_ms - track.wall_ms, 0)
     if silent_ms >= settings.blind_after_ms:
         return Decision(Status.BLIND, f"no events for {silent_ms // 1000} s")
@@ -199,21 +189,34 @@ def decide(
             Status.BLIND,
             f"no window could close for {stuck_ms // 1000} s: an input partition is behind",
         )
-    if split is not None and release.role in (Role.CANARY, Role.VARIANT):
-        role, share, expected = split
-        return Decision(
-            Status.HOLD, f"{role} gets {share:.2%} of the traffic, {expected:.2%} expected"
-        )
+    if canary is not None and canary.status is Status.HOLD:
+        return Decision(Status.HOLD, canary.reason)
     current = standings.of(release, closed_ms)
     failing = [standing for standing in current if standings.failing(standing)]
     if failing:
         worst = _worst(failing)
         return Decision(Status.FAIL, _in_words(worst), worst)
+    if canary is not None and canary.status is Status.FAIL:
+        return _failed(canary)
     exceeded = [standing for standing in current if standings.exceeded(standing)]
-    return _not_failing(release, current, exceeded)
+    return _not_failing(release, current, exceeded, canary)
 
 
-def _not_failing(release: Release, current: list[Standing], exceeded: list[Standing]) -> Decision:
+def _failed(canary: CanaryVerdict) -> Decision:
+    """Evidence of harm: FAIL if going back would help, else HOLD."""
+    if canary.roll_back:
+        return Decision(Status.FAIL, canary.reason)
+    if canary.upstream is not None and canary.upstream.all_of_it:
+        return Decision(Status.HOLD, canary.reason, upstream=canary.upstream.columns)
+    return Decision(Status.HOLD, f"worse, in nothing critical: {canary.reason}")
+
+
+def _not_failing(
+    release: Release,
+    current: list[Standing],
+    exceeded: list[Standing],
+    canary: CanaryVerdict | None,
+) -> Decision:
     suspicious = [s for s in current if s.finding.outcome is Outcome.FAIL]
     if suspicious:
         worst = _worst(suspicious)
@@ -226,13 +229,22 @@ def _not_failing(release: Release, current: list[Standing], exceeded: list[Stand
             last,
         )
     checked = [s for s in current if s.finding.outcome is Outcome.PASS]
+    if canary is not None:
+        return Decision(
+            canary.status,
+            canary.reason,
+            _worst(checked),
+            canary.further_events,
+            canary.further_ms,
+        )
     if release.role is not Role.PRODUCTION and not any(
         s.finding.against.startswith(_PRODUCTION) for s in checked
     ):
         return Decision(Status.INSUFFICIENT, _why_not(current, "compare with production"))
     if not checked:
         return Decision(Status.INSUFFICIENT, _why_not(current, "check against a reference"))
-    return Decision(Status.PASS, f"{len(checked)} limits checked, none exceeded", _worst(checked))
+    words = f"{len(checked)} detectors have checked it, none fails"
+    return Decision(Status.PASS, words, _worst(checked))
 
 
 def _worst(standings: Iterable[Standing]) -> tuple[Finding, ...]:
@@ -251,7 +263,9 @@ def _in_words(findings: tuple[Finding, ...]) -> str:
     for finding in findings:
         columns.setdefault(finding.column, finding)
     shown = [
-        f"{f.column} {f.detector} {f.statistic:.3g} > {f.threshold:g} ({f.reason})"
+        f"{f.column}: {f.reason}"
+        if f.detector.startswith(DRIFT)
+        else f"{f.column} {f.detector} {f.statistic:.3g} > {f.threshold:g} ({f.reason})"
         for f in list(columns.values())[:3]
     ]
     more = len(columns) - len(shown)

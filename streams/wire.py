@@ -193,6 +193,11 @@ def finding_row(finding: Finding, offset: int) -> Row:
         "decides": finding.decides,
         "critical": finding.critical,
         "evidence": finding.evidence.value,
+        "effect": nullable(finding.effect),
+        "effect_low": nullable(finding.effect_low),
+        "effect_high": nullable(finding.effect_high),
+        "direction": finding.direction,
+        "onset": finding.onset_ms,
         "offset": offset,
     }
 
@@ -211,6 +216,9 @@ def verdict_row(verdict: Verdict) -> Row:
         "p95_latency_ms": nullable(verdict.p95_latency_ms),
         "p99_latency_ms": nullable(verdict.p99_latency_ms),
         "columns": list(dict.fromkeys(finding.column for finding in verdict.findings)),
+        "further_events": verdict.further_events,
+        "further_ms": verdict.further_ms,
+        "upstream": list(verdict.upstream),
         "offset": verdict.offset,
     }
 
@@ -236,6 +244,7 @@ def decode_verdict(value: bytes) -> Verdict:
             p95_latency_ms=_number(body.pop("p95_latency_ms")),
             p99_latency_ms=_number(body.pop("p99_latency_ms")),
             findings=findings,
+            upstream=tuple(body.pop("upstream", ())),
             **body,
         )
     except (
@@ -256,6 +265,9 @@ def _finding(body: dict[str, Any]) -> Finding:
         threshold=_number(body.pop("threshold")),
         outcome=Outcome(body.pop("outcome")),
         evidence=Evidence(body.pop("evidence")),
+        effect=_number(body.pop("effect", None)),
+        effect_low=_number(body.pop("effect_low", None)),
+        effect_high=_number(body.pop("effect_high", None)),
         **body,
     )
 

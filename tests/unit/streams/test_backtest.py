@@ -10,6 +10,8 @@ from pathlib import Path
 import pyarrow.parquet
 import pytest
 
+from detectors.canary_rules import CanarySettings
+from detectors.drift_settings import DriftSettings
 from detectors.policy import Automation, PolicySettings
 from detectors.reference import Reference, reference_from_table
 from detectors.release import Release, Role
@@ -124,6 +126,8 @@ SECOND_MS = 1_000
 GOOD, BAD = Release("m", "1", Role.PRODUCTION), Release("m", "2", Role.CANARY)
 CONFIG = Config(
     time=TimeSettings(pane_ms=PANE_MS, windows_ms=(MINUTE,)),
+    drift=DriftSettings(enabled=False),
+    canary=CanarySettings(enabled=False),
     judge=JudgeSettings(confirm_fails=1, confirm_of=1, learn_events=100),
     detect=ThresholdSettings(
         min_events=20,

@@ -10,13 +10,18 @@ from typing import cast
 import confluent_kafka
 import numpy as np
 import pyarrow as pa
+import pytest
 
+from detectors.canary_rules import CanarySettings
+from detectors.drift_settings import DriftSettings, FalseAlarms
 from detectors.finding import Outcome
 from detectors.reference import Reference, reference_from_table
 from detectors.release import Role
+from detectors.sample_ratio import SplitSettings
 from detectors.thresholds import Against, Detector, Limit, ThresholdSettings
 from detectors.verdict import Status, Verdict
 from streams.cardinality import Limits
+from streams.evidence import EvidenceSettings
 from streams.inputs import InputSettings
 from streams.internal_topics import SUMMARIES
 from streams.judge import ModelJudge, ModelSettings, Outputs
@@ -42,6 +47,7 @@ THRESHOLDS = ThresholdSettings(min_events=20, limits=(QUALITY, DRIFT))
 SETTINGS = JudgeSettings(
     blind_after_ms=60_000, retire_after_ms=600_000, confirm_fails=2, confirm_of=3, learn_events=0
 )
+LIMITS_ALONE = EvidenceSettings(DriftSettings(enabled=False), CanarySettings(enabled=False))
 WALL_MS = 1_700_000_000_000
 
 
@@ -97,11 +103,12 @@ class Bench:
         judge: JudgeSettings = SETTINGS,
         reference: Reference | None = None,
         thresholds: ThresholdSettings = THRESHOLDS,
+        evidence: EvidenceSettings = LIMITS_ALONE,
     ) -> None:
         self.reference = reference
         self.known = {reference.id: reference} if reference else {}
-        settings = ModelSettings(TIME, thresholds, judge)
-        self.judge = ModelJudge(ModelState("m"), {}, settings, self.known.get)
+        settings = ModelSettings(TIME, thresholds, judge, evidence)
+        self.judge = ModelJudge(ModelState("m"), {}, settings, self.known.get, {})
         self.offset = 0
         self.wall_ms = WALL_MS
         self.newest_ms = NEVER
@@ -365,8 +372,13 @@ def test_a_release_that_is_silent_for_long_is_forgotten() -> None:
 # --- shares --------------------------------------------------------------------------------------
 
 
+def split(share: float) -> EvidenceSettings:
+    shares = SplitSettings({Role.CANARY: share})
+    return EvidenceSettings(DriftSettings(), CanarySettings(split=shares))
+
+
 def test_a_split_that_is_off_is_a_hold_and_no_fail() -> None:
-    bench = Bench(replace(SETTINGS, split={Role.CANARY: 0.1}))
+    bench = Bench(evidence=split(0.1))
     for at in range(0, 65_000, 5_000):
         bench.window(0.0, at)
     assert bench.status() is Status.HOLD
@@ -374,12 +386,12 @@ def test_a_split_that_is_off_is_a_hold_and_no_fail() -> None:
 
 
 def test_traffic_before_the_canary_began_is_no_broken_split() -> None:
-    bench = Bench(replace(SETTINGS, split={Role.CANARY: 0.5}))
+    bench = Bench(evidence=split(0.5))
     for at in range(0, 60_000, 5_000):
         bench.window(None, at)
     for at in range(60_000, 90_000, 5_000):
         bench.window(1.0, at)
-    assert bench.status() is Status.PASS
+    assert bench.status() is not Status.HOLD
 
 
 # --- references ----------------------------------------------------------------------------------
@@ -421,7 +433,7 @@ def test_a_canary_alone_teaches_nothing() -> None:
 
 
 def test_state_and_intervals_survive_being_written_down() -> None:
-    bench = Bench(replace(SETTINGS, split={Role.CANARY: 0.5}))
+    bench = Bench()
     bench.window(0.0, 0)
     bench.give(events(1_000, 7))
     bench.window(0.0, 5_000)
@@ -442,3 +454,126 @@ def test_every_finding_of_a_window_without_limits_decides_nothing() -> None:
     assert outputs.findings
     assert not any(f.decides or f.outcome is Outcome.FAIL for f in outputs.findings)
     assert {v.status for v in outputs.verdicts} == {Status.INSUFFICIENT}
+
+
+# --- evidence ------------------------------------------------------------------------------------
+
+EVIDENCE = EvidenceSettings(DriftSettings(FalseAlarms(1, 86_400_000)), CanarySettings())
+NO_LIMITS = ThresholdSettings(min_events=20)
+
+
+def judged_by_evidence(known: Reference | None = None) -> Bench:
+    return Bench(reference=known, thresholds=NO_LIMITS, evidence=EVIDENCE)
+
+
+def scored_reference(quality: float = 1.0) -> Reference:
+    rng = np.random.default_rng(0)
+    columns = {
+        "features.x": rng.normal(0, 1, 20_000),
+        "scores.quality": rng.normal(quality, 0.1, 20_000),
+    }
+    return reference_from_table("m", pa.table(columns), "a test")
+
+
+def seconds(
+    bench: Bench, first: int, last: int, production: float, n: int = 150, **canary: float
+) -> None:
+    """From second ``first`` to ``last`` ``n`` events of each, and the clock behind them."""
+    for at_ms in range(first * 1_000, last * 1_000, 1_000):
+        bench.give(events(at_ms, n, quality=production))
+        if canary:
+            x, quality = canary.get("x", 0.0), canary.get("quality", 1.0)
+            # One less: the same seed would make both arms equal, value by value.
+            bench.give(events(at_ms, n - 1, "canary", quality, x))
+        bench.clock(at_ms + 1_000)
+
+
+def newest(bench: Bench, role: Role = Role.CANARY) -> Verdict:
+    return next(v for v in reversed(bench.verdicts) if v.release.role is role)
+
+
+def test_a_canary_worse_in_a_critical_measure_fails_before_its_window_ends() -> None:
+    bench = judged_by_evidence()
+    seconds(bench, 0, 14, 1.0, quality=0.7)
+    verdict = newest(bench)
+    assert verdict.status is Status.FAIL
+    failing = verdict.findings[0]
+    assert (failing.column, failing.detector) == ("scores.quality", "canary_level")
+    assert failing.effect_low < failing.effect < failing.effect_high < 0
+    assert failing.effect == pytest.approx(-0.3, abs=0.02)
+    assert failing.onset_ms > 0
+    first = next(v for v in bench.verdicts if v.status is Status.FAIL)
+    assert first.as_of_ms < WALL_MS + 14_000
+
+
+def test_a_canary_passes_only_with_evidence_and_says_before_how_much_is_missing() -> None:
+    bench = judged_by_evidence()
+    seconds(bench, 0, 10, 1.0, quality=1.0)
+    early = newest(bench)
+    assert early.status is Status.INSUFFICIENT
+    assert early.further_events is not None
+    assert early.further_events > 0
+    assert early.further_ms is not None
+    seconds(bench, 10, 160, 1.0, quality=1.0)
+    assert newest(bench).status is Status.PASS
+    assert newest(bench).further_events is None
+
+
+def test_a_canary_worse_in_nothing_critical_is_held_for_a_person() -> None:
+    bench = judged_by_evidence()
+    seconds(bench, 0, 30, 1.0, quality=1.0, x=1.0)
+    assert newest(bench).status is Status.HOLD
+    assert "nothing critical: features.x" in newest(bench).reason
+
+
+def test_where_production_moves_the_same_way_the_cause_is_upstream_and_nothing_fails() -> None:
+    bench = judged_by_evidence(scored_reference())
+    seconds(bench, 0, 10, 1.0, quality=1.0)
+    seconds(bench, 10, 40, 0.8, quality=0.6)
+    verdict = newest(bench)
+    assert verdict.status is Status.HOLD
+    assert verdict.upstream == ("scores.quality",)
+    assert "upstream" in verdict.reason
+    production = newest(bench, Role.PRODUCTION)
+    assert production.status is Status.FAIL
+    drifting = production.findings[0]
+    assert (drifting.column, drifting.direction) == ("scores.quality", "down")
+    assert drifting.effect < -1
+    assert WALL_MS + 8_000 <= drifting.onset_ms <= WALL_MS + 13_000
+
+
+def test_drift_of_what_is_not_production_is_shown_and_decides_nothing() -> None:
+    bench = judged_by_evidence(scored_reference())
+    shown = []
+    for at_ms in range(0, 20_000, 1_000):
+        bench.give(events(at_ms))
+        bench.give(events(at_ms, 50, "canary", x=3.0))
+        shown += [f for f in bench.clock(at_ms + 1_000).findings if f.detector == "drift"]
+    failing = [f for f in shown if f.outcome is Outcome.FAIL]
+    assert {f.release.role for f in failing} == {Role.CANARY}
+    assert not any(f.decides for f in failing)
+    assert any(f.decides for f in shown if f.release.role is Role.PRODUCTION)
+
+
+def test_evidence_of_a_forgotten_release_is_removed() -> None:
+    bench = judged_by_evidence(scored_reference())
+    seconds(bench, 0, 12, 1.0, quality=1.0)
+    entries, _ = bench.judge.evidence.checkpoint()
+    assert {key.version for key in entries} == {"", "1", "2"}
+    bench.wall_ms += 600_001
+    bench.clock()
+    assert bench.judge.state.releases == {}
+    assert bench.judge.evidence.due()
+    entries, removed = bench.judge.evidence.checkpoint()
+    assert {key.version for key in removed} == {"1", "2"}
+    assert {key.version for key in entries} == {""}
+
+
+def test_panes_are_kept_until_a_checkpoint_has_taken_them_in() -> None:
+    bench = judged_by_evidence(scored_reference())
+    seconds(bench, 0, 12, 1.0)
+    kept = [key for key in bench.judge.intervals if key.length_ms == TIME.pane_ms]
+    assert len(kept) == 12
+    bench.judge.evidence.checkpoint()
+    bench.judge.begin()
+    assert not any(key.length_ms == TIME.pane_ms for key in bench.judge.intervals)
