@@ -83,6 +83,10 @@ def alarm_of(
     first = span.start
     move, local = _named(move, cell - first if cell >= 0 else -1, law, recent, paid, watch)
     before, after = size(move, local, law, recent)
+    if _contradicted(move, before, after):
+        # A bet describes the whole law: it may win although what it is named for went back.
+        move, local = Move.BUMP, -1
+        before, after = size(move, local, law, recent)
     onset_ms = min(round(onset), state.upto_ms)
     last = next((alarm for alarm in state.alarms if alarm.watch == watch), None)
     lasts = last is not None and state.upto_ms <= failing_until_ms(last, settings)
@@ -306,6 +310,25 @@ def _named(
     if abs(shift) >= abs(change):
         return (Move.UP if shift > 0 else Move.DOWN), -1
     return (Move.WIDER if change > 0 else Move.NARROWER), -1
+
+
+_RISES = frozenset(
+    {
+        Move.UP,
+        Move.WIDER,
+        Move.HEAVIER_LOWER_TAIL,
+        Move.HEAVIER_UPPER_TAIL,
+        Move.HEAVIER_TAILS,
+        Move.CELL_UP,
+    }
+)
+
+
+def _contradicted(move: Move, before: float, after: float) -> bool:
+    """Whether the counts since the change went the other way than the words for it."""
+    if move in (Move.BUMP, Move.LEARNT):
+        return False
+    return after < before if move in _RISES else after > before
 
 
 def _shift_and_spread(law: Floats, now: Floats) -> tuple[float, float]:

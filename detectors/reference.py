@@ -32,6 +32,7 @@ from detectors.layout import (
     Layout,
     N,
 )
+from detectors.learnt import Learnt
 from detectors.sketch import Sketch
 from detectors.summary import CategoricalSummary, NumericSummary, Summaries
 
@@ -47,7 +48,7 @@ class EmptyReference(ValueError):
 class Reference:
     """``id``: hash of the content (32 hexadecimal digits), also in ``layout.reference``;
     ``origin``: where it came from, for people; ``segments``: the same for slices of the data, as
-    far as known (``country=DE``), all in the one layout."""
+    far as known (``country=DE``), all in the one layout; ``learnt``: what its panes taught."""
 
     id: str
     model: str
@@ -55,6 +56,7 @@ class Reference:
     layout: Layout
     summaries: Summaries
     segments: Mapping[str, Summaries] = field(default_factory=dict)
+    learnt: Learnt | None = None
 
 
 def reference_from_table(
@@ -82,7 +84,7 @@ def reference_from_table(
     slices: dict[str, Summaries] = {}
     for name in segments:
         slices |= _segments(table, name, found, layout)
-    return _named(model, origin, summaries, slices)
+    return named(model, origin, summaries, slices)
 
 
 def reference_from_summaries(
@@ -97,15 +99,19 @@ def reference_from_summaries(
     if not summaries.events or not specs:
         raise EmptyReference("no event has been summarised yet, so there is nothing to learn from")
     layout = Layout.of("", specs)
-    slices = {name: _moved(part, layout) for name, part in (segments or {}).items()}
-    return _named(model, origin, _moved(summaries, layout), slices)
+    slices = {name: moved(part, layout) for name, part in (segments or {}).items()}
+    return named(model, origin, moved(summaries, layout), slices)
 
 
 def to_json(reference: Reference) -> bytes:
     """The reference as a file; :func:`from_json` reads it back, bit for bit."""
     return reference_file.write(
         reference_file.content_of(
-            reference.model, reference.origin, reference.summaries, reference.segments
+            reference.model,
+            reference.origin,
+            reference.summaries,
+            reference.segments,
+            reference.learnt,
         ),
         reference.id,
     )
@@ -113,8 +119,8 @@ def to_json(reference: Reference) -> bytes:
 
 def from_json(data: bytes) -> Reference:
     """The reference in a file; ``reference_file.InvalidReference`` says why it cannot be used."""
-    id_, model, origin, summaries, segments = reference_file.read(data)
-    return Reference(id_, model, origin, summaries.layout, summaries, segments)
+    id_, model, origin, summaries, segments, learnt = reference_file.read(data)
+    return Reference(id_, model, origin, summaries.layout, summaries, segments, learnt)
 
 
 def spec_for(reference: Reference | None, name: str, kind: Kind) -> ColumnSpec:
@@ -141,10 +147,15 @@ def _layout(reference: Reference | None, keys: tuple[tuple[str, Kind], ...]) -> 
     return Layout.of(reference.id if reference is not None else "", specs)
 
 
-def _named(
-    model: str, origin: str, summaries: Summaries, segments: Mapping[str, Summaries]
+def named(
+    model: str,
+    origin: str,
+    summaries: Summaries,
+    segments: Mapping[str, Summaries],
+    learnt: Learnt | None = None,
 ) -> Reference:
-    content = reference_file.content_of(model, origin, summaries, segments)
+    """A reference under the id that its content has."""
+    content = reference_file.content_of(model, origin, summaries, segments, learnt)
     id_ = reference_file.content_id(content)
     layout = replace(summaries.layout, reference=id_)
     return Reference(
@@ -154,6 +165,7 @@ def _named(
         layout,
         replace(summaries, layout=layout),
         {name: replace(part, layout=layout) for name, part in segments.items()},
+        learnt,
     )
 
 
@@ -205,8 +217,8 @@ def _learnt_spec(column: NumericSummary | CategoricalSummary) -> ColumnSpec:
     return sketched_spec(name, column.sketch, column.mean, column.sd)
 
 
-def _moved(summaries: Summaries, layout: Layout) -> Summaries:
-    """Sketched summaries in the layout learnt from them."""
+def moved(summaries: Summaries, layout: Layout) -> Summaries:
+    """Sketched summaries in a layout that was learnt from them, or from others with them."""
     empty = Summaries.empty(layout)
     vector, extremes = empty.vector, empty.extremes
     vector[: len(HEADERS)] = summaries.vector[: len(HEADERS)]

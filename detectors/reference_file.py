@@ -21,6 +21,7 @@ import numpy as np
 from detectors.categories import CategoryCounts
 from detectors.fixed_point import Grid
 from detectors.layout import CLIPPED_FIRST, ERRORS, HEADERS, ColumnSpec, Kind, Layout, N
+from detectors.learnt import Learnt, LearntFile, from_file, written
 from detectors.sketch import MANTISSA_BITS, Sketch
 from detectors.summary import Summaries, no_extremes
 
@@ -88,10 +89,15 @@ class _File(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     layout: Annotated[list[_NumericSpec | _CategoricalSpec], msgspec.Meta(max_length=MOST_COLUMNS)]
     all: _Counted
     segments: dict[str, _Counted]
+    learnt: LearntFile | None = None
 
 
 def content_of(
-    model: str, origin: str, summaries: Summaries, segments: Mapping[str, Summaries]
+    model: str,
+    origin: str,
+    summaries: Summaries,
+    segments: Mapping[str, Summaries],
+    learnt: Learnt | None = None,
 ) -> dict[str, Any]:
     """Everything that makes a reference, without its id, as plain JSON values.
 
@@ -104,7 +110,7 @@ def content_of(
         )
     if any(not 0 < len(name) <= MOST_NAME_CHARS for name in (model, *_names(layout))):
         raise InvalidReference(f"a name is empty or longer than {MOST_NAME_CHARS} characters")
-    return {
+    content = {
         "format": FORMAT,
         "model": model,
         "origin": origin,
@@ -112,6 +118,7 @@ def content_of(
         "all": _counted_out(summaries),
         "segments": {name: _counted_out(segments[name]) for name in sorted(segments)},
     }
+    return content if learnt is None else {**content, "learnt": written(learnt)}
 
 
 def content_id(content: Mapping[str, Any]) -> str:
@@ -133,12 +140,16 @@ def write(content: Mapping[str, Any], id_: str) -> bytes:
     ]
     inner = ",\n    ".join(segments)
     lines.append('"segments": {' + (f"\n    {inner}\n  " if segments else "") + "}")
+    if "learnt" in content:
+        lines.append(f'"learnt": {json.dumps(content["learnt"])}')
     return ("{\n  " + ",\n  ".join(lines) + "\n}\n").encode()
 
 
-def read(data: bytes) -> tuple[str, str, str, Summaries, dict[str, Summaries]]:
-    """Id, model, origin, summaries and segments of a file; :class:`InvalidReference` if it is
-    damaged, was changed by hand, or is of another format."""
+def read(
+    data: bytes,
+) -> tuple[str, str, str, Summaries, dict[str, Summaries], Learnt | None]:
+    """Id, model, origin, summaries, segments and what was learnt, of a file;
+    :class:`InvalidReference` if it is damaged, was changed by hand, or is of another format."""
     if len(data) > MOST_BYTES:
         raise InvalidReference(f"it is {len(data)} bytes long; the limit is {MOST_BYTES}")
     try:
@@ -151,17 +162,18 @@ def read(data: bytes) -> tuple[str, str, str, Summaries, dict[str, Summaries]]:
         raise InvalidReference(f"it has more than {MOST_SEGMENTS} segments")
     try:
         layout = Layout.of(file.id, [_spec_in(spec) for spec in file.layout])
+        learnt = from_file(file.learnt) if file.learnt is not None else None
     except ValueError as error:
         raise InvalidReference(str(error)) from error
     summaries = _counted_in(file.all, layout)
     segments = {name: _counted_in(counted, layout) for name, counted in file.segments.items()}
-    found = content_id(content_of(file.model, file.origin, summaries, segments))
+    found = content_id(content_of(file.model, file.origin, summaries, segments, learnt))
     if found != file.id:
         raise InvalidReference(
             "its content does not match its id, so it was changed after it was written; "
             "make a new reference instead"
         )
-    return file.id, file.model, file.origin, summaries, segments
+    return file.id, file.model, file.origin, summaries, segments, learnt
 
 
 def _names(layout: Layout) -> list[str]:

@@ -39,16 +39,19 @@ class Watching:
 
 
 @lru_cache(maxsize=MOST_KEPT)
-def watching(reference: Reference, segment: str) -> Watching | None:
+def watching(reference: Reference, segment: str, settings: DriftSettings) -> Watching | None:
     """What a (release, segment) is watched with; None if the reference does not know the segment.
     A reference is one object as long as it is in use, and the cache goes by that."""
     summaries = reference.summaries if segment == ALL else reference.segments.get(segment)
     if summaries is None:
         return None
     dictionary = bets_on(cells_of(summaries))
-    return Watching(
-        reference.id, normal_without_panes(dictionary, count(dictionary.cells, summaries))
-    )
+    normal = None
+    if segment == ALL and reference.learnt is not None:
+        normal = reference.learnt.normal(dictionary, settings)
+    if normal is None:
+        normal = normal_without_panes(dictionary, count(dictionary.cells, summaries))
+    return Watching(reference.id, normal)
 
 
 @lru_cache(maxsize=MOST_KEPT)

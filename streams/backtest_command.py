@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import re
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -21,7 +20,7 @@ from streams.clock import wall_ms
 from streams.codecs.timestamps import UNREADABLE, parse_time
 from streams.config import ConfigError, build_config, load_config
 from streams.config_reader import Problem
-from streams.durations import DurationError, parse_duration
+from streams.durations import DurationError, parse_rate
 from streams.errors import UnavailableError, UserError
 from streams.inputs import InputSettings
 from streams.recorded import Columns, Recording, open_files
@@ -34,7 +33,6 @@ if TYPE_CHECKING:
 
 MOST_POLICIES: Final = 8
 NEVER_WORD: Final = "never"
-_BUDGET: Final = re.compile(r"\s*([0-9]{1,6}(?:\.[0-9]{1,6})?)\s+per\s+(\S+)\s*")
 
 
 @dataclass(frozen=True, slots=True)
@@ -127,10 +125,10 @@ def _laid_over(below: Fields, above: Fields) -> Fields:
 
 def budget_of(text: str) -> Budget:
     """``1 per 30d``. Raises UserError."""
-    found = _BUDGET.fullmatch(text)
     try:
-        if found is not None and (period_ms := parse_duration(found[2])) > 0:
-            return Budget(float(found[1]), period_ms)
+        count, period_ms = parse_rate(text)
+        if period_ms > 0:
+            return Budget(count, period_ms)
     except DurationError:
         pass
     raise UserError(f"{text[:40]!r} is not a budget", "--budget", "write it as: 1 per 30d")

@@ -190,13 +190,16 @@ def profile(
     rename: Annotated[
         str, typer.Option("--rename", help="Other columns: y=prediction.label,z=label")
     ] = "",
+    times: Annotated[
+        str, typer.Option("--ts", help="Column of times; one called ts or timestamp by default.")
+    ] = "",
     config: ConfigFile = None,
 ) -> None:
     """Make a reference: what normal looks like, from data you trust."""
     settings = _load(config)
     from streams import profile as command
 
-    selection = command.Selection.of(features, latency, segments, rename)
+    selection = command.Selection.of(features, latency, segments, rename, times)
     _exit_with(command.run(settings, source, model, out, selection))
 
 

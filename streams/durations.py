@@ -71,6 +71,7 @@ def format_duration(ms: int) -> str:
 
 RATE_PATTERN: Final = r"^[0-9]{1,9}(\.[0-9]{1,9})? +per +([0-9]{1,15}(ms|s|m|h|d|w))+$"
 """What `parse_rate` accepts, for JSON Schema."""
+_RATE: Final = re.compile(RATE_PATTERN)
 
 
 def parse_rate(text: str) -> tuple[float, int]:
@@ -79,9 +80,10 @@ def parse_rate(text: str) -> tuple[float, int]:
     >>> parse_rate("1 per 30d")
     (1.0, 2592000000)
     """
-    count, per, period = text.strip().partition(" per ")
-    if not per or re.fullmatch(r"[0-9]{1,9}(\.[0-9]{1,9})?", count.strip()) is None:
+    cleaned = " ".join(text.split())
+    if _RATE.fullmatch(cleaned) is None:
         raise DurationError("not a rate: write a number, `per` and a duration, as in 1 per 30d")
+    count, _, period = cleaned.partition(" per ")
     return float(count), parse_duration(period)
 
 

@@ -202,7 +202,7 @@ class Evidence:
         known = self._reference_by_id(reference)
         if known is None:
             raise LookupError(f"reference {reference} is not known here")
-        return watching(known, stream.segment)
+        return watching(known, stream.segment, self._settings.drift)
 
     def _fold_canaries(
         self, start_ms: int, panes: Mapping[Stream, Interval], production: str | None

@@ -12,8 +12,7 @@ from dataclasses import dataclass, field
 
 from detectors.budget import Stream
 from detectors.finding import Finding, Outcome
-from detectors.layout import Header
-from detectors.reference import Reference, layout_for, reference_from_summaries
+from detectors.reference import Reference, layout_for
 from detectors.release import ALL, OTHER, Release, Role
 from detectors.summary import Summaries
 from detectors.thresholds import Place, ThresholdSettings, judge_columns
@@ -21,6 +20,7 @@ from detectors.verdict import Status, Verdict
 from streams.comparing import comparisons, main_production, shown_block
 from streams.evidence import Entry, Evidence, EvidenceKey, EvidenceSettings
 from streams.figures import window_rows
+from streams.learning import LEARNING_MS, learn, learning_key, teaches
 from streams.model_state import Interval, IntervalKey, ModelState, ReleaseTrack
 from streams.standing import (
     MOST_FINDINGS,
@@ -33,8 +33,6 @@ from streams.standing import (
 from streams.timeline import PartitionTime, TimeSettings, aligned, watermark
 from streams.wire import Delta, Progress, Row, unpack
 
-LEARNING_MS = 0
-"""Length of the interval that collects production's summaries until a reference is learnt."""
 CANARY = "canary_"
 """What the names of the detectors of evidence against production begin with."""
 MAX_RELEASES = 200
@@ -335,21 +333,21 @@ class ModelJudge:
         wanted = self._settings.judge.learn_events
         if reference is not None or self.state.learnt or wanted == 0 or self.state.model == OTHER:
             return
+        shortest = self._time.windows_ms[0]
         for key in keys:
-            if key.role is not Role.PRODUCTION or key.segment != ALL or key.version == OTHER:
-                continue
-            learning = IntervalKey(LEARNING_MS, 0, key.version, key.role, ALL)
             block = self.intervals[key].blocks.get("")
-            if block is None:
+            if not teaches(key) or key.version == OTHER or block is None:
                 continue
-            self._add(learning, [block], offset)
-            collected = self.intervals[learning].blocks[""]
-            # Events without any column teach nothing: then go on collecting.
-            if collected.header(Header.PREDICTIONS) >= wanted and collected.layout.columns:
-                origin = f"learnt from the first {collected.header(Header.PREDICTIONS)} events of "
-                learnt = reference_from_summaries(
-                    self.state.model, collected, origin + f"version {key.version}"
-                )
+            self._add(learning_key(key, self.intervals), [block], offset)
+            learnt = learn(
+                self.state.model,
+                key.version,
+                self.intervals,
+                shortest,
+                wanted,
+                self._settings.evidence.drift,
+            )
+            if learnt is not None:
                 outputs.learnt.append(learnt)
                 self.state.learnt = True
                 return

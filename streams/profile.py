@@ -18,22 +18,31 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Protocol
 
+import numpy as np
 import pyarrow as pa
 import pyarrow.csv
 import pyarrow.ipc
 import pyarrow.parquet
+from numpy.typing import NDArray
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
 from detectors.arrow_rows import UnusableColumn, kind_of
+from detectors.drift_settings import DriftSettings
+from detectors.learning import series_of_table, taught
+from detectors.learnt import description
 from detectors.reference import EmptyReference, Reference, reference_from_table, to_json
 from detectors.reference_file import InvalidReference
 from sinks.errors import Permanent, Retryable
+from streams.codecs.arrow_values import plain, to_times
 from streams.errors import UnavailableError, UserError
+from streams.timeline import TimeSettings
 
 CLICKHOUSE = "clickhouse:"
+_LATEST_MS = 4_102_444_800_000
 MOST_CELLS = 250_000_000
 _ALL = "*"
+_TIME_COLUMNS = ("ts", "timestamp")
 _EVENT_PREFIXES = ("features.", "scores.", "prediction.", "outcomes.")
 _EVENT_COLUMNS = ("label", "latency_ms", "tokens_in", "tokens_out", "cost")
 _NOT_FEATURES = (
@@ -53,17 +62,24 @@ class Selection:
 
     ``features``: their names in the source, or ``("*",)`` for all that nothing else names;
     ``latency``: the column of latencies in milliseconds; ``segments``: columns whose values are
-    slices of the traffic; ``rename``: any other column, by its name in the source.
+    slices of the traffic; ``rename``: any other column, by its name in the source; ``times``: the
+    column with the time of each row ("": one called ts or timestamp, if there is any).
     """
 
     features: tuple[str, ...] = ()
     latency: str = ""
     segments: tuple[str, ...] = ()
     rename: Mapping[str, str] = field(default_factory=dict)
+    times: str = ""
 
     @classmethod
     def of(
-        cls, features: str = "", latency: str = "", segments: str = "", rename: str = ""
+        cls,
+        features: str = "",
+        latency: str = "",
+        segments: str = "",
+        rename: str = "",
+        times: str = "",
     ) -> Selection:
         """From the options of the command line, ``a,b`` and ``y=prediction.label,z=label``."""
         pairs: dict[str, str] = {}
@@ -72,7 +88,14 @@ class Selection:
             if not equals or not old.strip() or not new.strip():
                 raise UserError(f"{part!r} is not a renaming", "--rename", "write old=new,old=new")
             pairs[old.strip()] = new.strip()
-        return cls(_listed(features), latency.strip(), _listed(segments), pairs)
+        return cls(_listed(features), latency.strip(), _listed(segments), pairs, times.strip())
+
+    def times_in(self, present: Sequence[str]) -> str | None:
+        """The column of times. Raises UserError if the one that was named is not there."""
+        if self.times and self.times not in present:
+            hint = f"it has: {_shown(present)}"
+            raise UserError(f"the source has no column {self.times!r}", "--ts", hint)
+        return next((n for n in (self.times, *_TIME_COLUMNS) if n and n in present), None)
 
     def names(self, present: Sequence[str]) -> dict[str, str]:
         """The columns of the reference: from their names in events to those in the source.
@@ -120,6 +143,14 @@ class QueryClient(Protocol):
 class _Settings(Protocol):
     @property
     def store(self) -> Any: ...
+    @property
+    def time(self) -> TimeSettings: ...
+    def model(self, name: str) -> _ModelSettings: ...
+
+
+class _ModelSettings(Protocol):
+    @property
+    def drift(self) -> DriftSettings: ...
 
 
 def run(
@@ -137,15 +168,28 @@ def run(
         client: QueryClient = clickhouse.connect(settings.store)
         return client
 
-    reference = profile(source, model, selection or Selection(), out, connect=connect)
+    teaching = Teaching(settings.model(model).drift, settings.time.pane_ms)
+    reference = profile(
+        source, model, selection or Selection(), out, teaching=teaching, connect=connect
+    )
     if out is None:
         sys.stdout.buffer.write(to_json(reference))
         sys.stdout.buffer.flush()
     rows = reference.summaries.events
     columns, segments = len(reference.layout.columns), len(reference.segments)
     said = f"reference {reference.id}: {rows} rows, {columns} columns, {segments} segments"
-    Console(stderr=True, highlight=False).print(said, markup=False, soft_wrap=True)
+    console = Console(stderr=True, highlight=False)
+    console.print(said, markup=False, soft_wrap=True)
+    console.print(f"drift: {description(reference.learnt)}", markup=False, soft_wrap=True)
     return 0
+
+
+@dataclass(frozen=True, slots=True)
+class Teaching:
+    """What panes are to teach the reference about drift: for which settings, in how long panes."""
+
+    drift: DriftSettings = field(default_factory=DriftSettings)
+    pane_ms: int = TimeSettings().pane_ms
 
 
 def profile(
@@ -154,10 +198,15 @@ def profile(
     selection: Selection,
     out: Path | None = None,
     *,
+    teaching: Teaching | None = None,
     connect: Callable[[], QueryClient] | None = None,
     console: Console | None = None,
 ) -> Reference:
-    """Make a reference and write its file (whole or not at all). Raises UserError."""
+    """Make a reference and write its file (whole or not at all). Raises UserError.
+
+    Where the rows have times, it also learns from their panes what drift needs to know: seasons,
+    and how far rows depend on one another.
+    """
     if not model.strip():
         raise UserError("the model has no name", "--model", "name it as its events do")
     query = _query_of(source)
@@ -167,12 +216,20 @@ def profile(
     else:
         where, origin = source, Path(source).name
         table = _read_file(Path(source), selection, console or Console(stderr=True))
-    table = _chosen(_flat(table), selection, where)
+    flat = _flat(table)
+    table = _chosen(flat, selection, where)
     segments = [name for name in table.schema.names if name.startswith("segments.")]
     try:
         reference = reference_from_table(model, table, origin, segments)
     except (EmptyReference, UnusableColumn, InvalidReference) as error:
         raise UserError(str(error), where, "choose other columns or another source") from error
+    times = selection.times_in(flat.schema.names)
+    if times is not None:
+        teaching = teaching or Teaching()
+        ts_ms = _times(flat.column(times), times)
+        with _spinner(console or Console(stderr=True), "learning from panes"):
+            series = series_of_table(reference, table, ts_ms, teaching.pane_ms)
+            reference = taught(reference, series, teaching.drift)
     if out is not None:
         _write(out, to_json(reference))
     return reference
@@ -293,14 +350,14 @@ def _wanted(schema: Any, selection: Selection, where: str) -> list[str]:
     names = selection.names(flat)
     if all(new.startswith("segments.") for new in names):
         raise _none_chosen(flat, where)
-    chosen = set(names.values())
+    chosen = {*names.values(), selection.times_in(flat)}
     return [
         field.name
         for field in schema
         if field.name in chosen
         or (
             pa.types.is_struct(field.type)
-            and any(name.startswith(f"{field.name}.") for name in chosen)
+            and any(name.startswith(f"{field.name}.") for name in chosen if name)
         )
     ]
 
@@ -385,5 +442,16 @@ def _shown_progress(steps: range, console: Console, unit: str) -> Iterable[int]:
         yield from progress.track(steps)
 
 
-def _spinner(console: Console) -> AbstractContextManager[object]:
-    return console.status("reading") if console.is_terminal else nullcontext()
+def _spinner(console: Console, doing: str = "reading") -> AbstractContextManager[object]:
+    return console.status(doing) if console.is_terminal else nullcontext()
+
+
+def _times(column: Any, name: str) -> NDArray[np.int64]:
+    """As int64 ms, by the rules for the ``ts`` of events; -1 where there is no time."""
+    ts_ms = to_times(plain(column.combine_chunks()))
+    usable = (ts_ms >= 0) & (ts_ms < _LATEST_MS)
+    if not usable.any():
+        raise UserError(
+            f"column {name!r} holds no time", "--ts", "give times as ISO 8601, or s, ms, µs or ns"
+        )
+    return np.where(usable, ts_ms, -1)

@@ -25,6 +25,7 @@ from streams.evidence import EvidenceSettings
 from streams.inputs import InputSettings
 from streams.internal_topics import SUMMARIES
 from streams.judge import ModelJudge, ModelSettings, Outputs
+from streams.learning import LEARNING_MS
 from streams.model_state import (
     ModelState,
     decode_interval,
@@ -421,6 +422,18 @@ def test_events_without_any_column_teach_nothing_and_stop_nothing() -> None:
         learnt += bench.clock(at + 5_000).learnt
     assert learnt == []
     assert sum(row["events"] for row in bench.windows if row["window_ms"] == 5_000) == 240
+
+
+def test_many_windows_show_whether_rows_depend_on_one_another() -> None:
+    bench = Bench(replace(SETTINGS, learn_events=45 * 40))
+    learnt: list[Reference] = []
+    for at in range(0, 50 * 5_000, 5_000):
+        bench.give(events(at, 40))
+        learnt += bench.clock(at + 5_000).learnt
+    (reference,) = learnt
+    assert reference.learnt is not None
+    assert reference.learnt.panes == 45
+    assert not any(key.length_ms == LEARNING_MS for key in bench.judge.intervals)
 
 
 def test_a_canary_alone_teaches_nothing() -> None:

@@ -8,6 +8,7 @@ from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
+import numpy as np
 import pyarrow as pa
 import pyarrow.csv
 import pyarrow.ipc
@@ -15,8 +16,10 @@ import pyarrow.parquet
 import pytest
 from rich.console import Console
 
+from detectors.payoffs import Basis
 from detectors.reference import from_json, reference_from_table
 from sinks.errors import Permanent
+from streams.config import Config
 from streams.errors import UnavailableError, UserError
 from streams.profile import MOST_CELLS, Selection, profile, run
 
@@ -76,6 +79,37 @@ def test_every_kind_of_file_gives_the_reference_of_its_table(
     assert sorted(found.segments) == ["country=DE", "country=FR"]
     assert from_json((tmp_path / "reference.json").read_bytes()).id == want.id
     assert [item.name for item in tmp_path.iterdir() if item.suffix == ".part"] == []
+
+
+def test_times_of_the_rows_teach_how_far_they_depend_on_one_another(tmp_path: Path) -> None:
+    rows = 100 * 50
+    table = pa.table(
+        {
+            "age": np.random.default_rng(0).normal(size=rows),
+            "when": [
+                f"2023-06-13T{i // 60:02}:{i % 60:02}:00Z" for i in range(100) for _ in "x" * 50
+            ],
+        }
+    )
+    path = tmp_path / "history.parquet"
+    write_parquet(table, path)
+    assert profile(str(path), "m", Selection.of("age")).learnt is None
+    found = profile(str(path), "m", Selection.of("age", times="when"))
+    assert found.learnt is not None
+    assert found.learnt.panes == 100
+    assert set(found.learnt.basis) == {Basis.THEOREM}
+    renamed = table.rename_columns(["age", "ts"])
+    write_parquet(renamed, path)
+    assert profile(str(path), "m", Selection.of("age")).id == found.id
+
+
+def test_a_column_without_times_is_refused(tmp_path: Path) -> None:
+    path = tmp_path / "t.parquet"
+    write_parquet(TABLE, path)
+    assert "--ts: the source has no column 'nope'" in refusal(
+        path, Selection.of("age", times="nope")
+    )
+    assert "holds no time" in refusal(path, Selection.of("age", times="plan"))
 
 
 def test_a_clickhouse_query_gives_the_same_reference_as_its_result(tmp_path: Path) -> None:
@@ -159,8 +193,7 @@ def test_the_command_writes_to_the_standard_output_without_a_path(
     tmp_path: Path, capfdbinary: pytest.CaptureFixture[bytes]
 ) -> None:
     write_parquet(TABLE, tmp_path / "t.parquet")
-    settings = SimpleNamespace(store=None)
-    assert run(settings, str(tmp_path / "t.parquet"), "m", None, CHOICE) == 0
+    assert run(Config(), str(tmp_path / "t.parquet"), "m", None, CHOICE) == 0
     out, err = capfdbinary.readouterr()
     reference = from_json(out)
     assert f"reference {reference.id}: 300 rows, 4 columns, 2 segments" in err.decode()
