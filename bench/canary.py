@@ -18,10 +18,26 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy import special, stats
 
-from bench.canary_traffic import ERRORS, SCORES, TAIL, Harm, Traffic, divergence
-from bench.measure import figure, report, show
-from detectors.canary_metric import CanaryMetric, step_cells
+from bench.canary_cost import cost
+from bench.canary_traffic import (
+    ERRORS,
+    MEASURES,
+    SCORES,
+    TAIL,
+    Harm,
+    Traffic,
+    basis_of,
+    divergence,
+    p99_by_minute,
+)
+from bench.measure import Spread, figure, report, show
+from detectors.canary_book import write_book
+from detectors.canary_cast import Part, cast_of
+from detectors.canary_counts import ArmCounts
+from detectors.canary_ledger import BLANK, entered, fitted
 from detectors.canary_rules import CanarySettings, Judged, first_alphas, judged
+
+Floats = NDArray[np.float64]
 
 ALPHA = 0.05
 PANES = 1440
@@ -32,6 +48,8 @@ SHARP = replace(
     host_effect=0.0,
     rules=tuple(replace(rule, margin=0.0, floor=0.0) for rule in SHIPPED.rules),
 )
+SIZES = ((10, 200, 9800), (23, 200, 9800), (23, 5000, 5000), (48, 200, 9800))
+"""Columns, and events of a canary and of production in a pane, of which the cost is measured."""
 GOAL = 2.7
 FEWEST_EVENTS = 400
 """Below this bound a pane or two is all there is, and no ratio means anything."""
@@ -74,7 +92,9 @@ def run(quick: bool) -> str:
     found = [_detection(case, 120 if quick else 400) for case in CASES]
     large = [_shipped_detection(case, 20 if quick else 100) for case in LARGE]
     peers = _peers(repeats)
+    costs = [cost(*size, 10 if quick else 30) for size in SIZES]
     _show(repeats, sharp, shipped, found, large, peers)
+    _show_costs(costs)
     worst = max(one["ratio"] for one in found if one["bound"] >= FEWEST_EVENTS)
     return report(
         "canary",
@@ -90,13 +110,17 @@ def run(quick: bool) -> str:
             "worst_ratio": worst,
             "goal_ratio": GOAL,
             "peers_false_rollbacks": peers,
+            "costs": [
+                {name: v.fields() if isinstance(v, Spread) else v for name, v in one.items()}
+                for one in costs
+            ],
         },
     )
 
 
 def _rule(settings: CanarySettings, measure: int) -> Judged:
     kind = (ERRORS, TAIL, SCORES)[measure]
-    what = judged(settings, _COLUMNS[measure], Traffic.MEASURES[kind])
+    what = judged(settings, _COLUMNS[measure], MEASURES[kind])
     assert what is not None, "the default rules judge all three"
     return what
 
@@ -104,79 +128,95 @@ def _rule(settings: CanarySettings, measure: int) -> Judged:
 def _until(
     settings: CanarySettings,
     measures: tuple[int, ...],
+    seed: int,
+    runs: int,
+    harm: Harm,
+    lean: float = 0.0,
+) -> Floats:
+    """After how many panes each of the runs is failed by one of the measures, which share alpha;
+    infinity if it is not within a day."""
+    rules = [_rule(settings, measure) for measure in measures]
+    alphas = [ALPHA] if len(rules) == 1 else first_alphas(settings, rules)
+    found = np.full(runs, np.inf)
+    for measure, what, alpha in zip(measures, rules, alphas, strict=True):
+        failed = _panes_to_fail(
+            settings, what, alpha, Traffic(measure, runs, seed, lean), harm, found
+        )
+        found = np.minimum(found, failed)
+    return found
+
+
+def _panes_to_fail(
+    settings: CanarySettings,
+    what: Judged,
+    alpha: float,
     traffic: Traffic,
     harm: Harm,
-) -> int | None:
-    """The number of panes until a measure fails; None if none does within a day."""
-    rules = [_rule(settings, measure) for measure in measures]
-    alphas = first_alphas(settings, rules) if len(measures) > 1 else [settings.alpha]
-    metrics = [
-        replace(
-            CanaryMetric.start(what.column, what.measure, alpha),
-            basis=traffic.basis(what, settings),
-        )
-        for what, alpha in zip(rules, alphas, strict=True)
-    ]
+    known: Floats,
+) -> Floats:
+    """All runs side by side, as if they were columns of one release; each has all of ``alpha``.
+    Stops when every run is failed, here or (``known``) by another measure before."""
+    runs = len(known)
+    basis = basis_of(what, settings)
+    cast = cast_of(tuple(Part(f"run {i}", what.measure, alpha, basis) for i in range(runs)))
+    book = write_book(cast, [what] * runs, settings.host_effect)
+    ledger = fitted(BLANK, book)
+    levels = np.zeros((2, len(cast.levels)))
+    ready = np.ones(runs, np.bool_)
+    found = np.full(runs, np.inf)
     for t in range(PANES):
-        panes = traffic.pane(t, measures, harm, [one.basis for one in metrics])
-        metrics = [
-            step_cells(one, what, settings, t * PANE_MS, PANE_MS, cells)
-            for one, what, cells in zip(metrics, rules, panes, strict=True)
-        ]
-        if any(one.failed for one in metrics):
-            return t + 1
-    return None
+        cells = np.stack([counts.ravel() for counts in traffic.pane(t, harm, basis)])
+        arms = ArmCounts(cells, frozenset(), levels.astype(np.int64), levels, levels)
+        ledger = entered(ledger, book, settings, t * PANE_MS, PANE_MS, arms, ready)
+        failed = ledger.wealth.peak >= cast.needed
+        found = np.where(failed & np.isinf(found), t + 1.0, found)
+        if (np.minimum(found, known) <= t + 1).all():
+            break
+    return found
 
 
 def _sharp_nulls(repeats: int) -> list[float]:
     """Share of false rollbacks, by measure."""
-    shares = []
-    for measure in (ERRORS, TAIL, SCORES):
-        hits = [
-            _until(SHARP, (measure,), Traffic(1000 * measure + i), Harm()) for i in range(repeats)
-        ]
-        shares.append(figure(sum(hit is not None for hit in hits) / repeats))
-    return shares
+    return [
+        _share(_until(SHARP, (measure,), 1000, repeats, Harm()))
+        for measure in (ERRORS, TAIL, SCORES)
+    ]
 
 
 def _shipped_nulls(repeats: int) -> dict[str, float]:
     """Share of false rollbacks of whole releases, without and with host effects."""
-    found = {}
-    for name, lean in (("no host effects", 0.0), ("host effects .1 sd", 0.1)):
-        hits = [
-            _until(SHIPPED, (ERRORS, TAIL, SCORES), Traffic(9000 + i, lean), Harm())
-            for i in range(repeats)
-        ]
-        found[name] = figure(sum(hit is not None for hit in hits) / repeats)
-    return found
+    everything = (ERRORS, TAIL, SCORES)
+    return {
+        name: _share(_until(SHIPPED, everything, 9000, repeats, Harm(), lean))
+        for name, lean in (("no host effects", 0.0), ("host effects .1 sd", 0.1))
+    }
 
 
 def _detection(case: Case, repeats: int) -> dict[str, Any]:
     """Canary events to detection at sharp settings, and the bound."""
-    hits = [_until(SHARP, (case.measure,), Traffic(500 + i), case.harm) for i in range(repeats)]
-    events = [Traffic.CANARY * (PANES if hit is None else hit) for hit in hits]
+    hits = _until(SHARP, (case.measure,), 500, repeats, case.harm)
     bound = -math.log(ALPHA) / divergence(case.measure, case.harm)
     return {
         "case": case.name,
-        "found": figure(sum(hit is not None for hit in hits) / repeats),
-        "events": figure(float(np.mean(events))),
+        "found": _share(hits),
+        "events": _events(hits),
         "bound": figure(bound),
-        "ratio": figure(float(np.mean(events)) / bound),
+        "ratio": figure(_events(hits) / bound),
     }
 
 
 def _shipped_detection(case: Case, repeats: int) -> dict[str, Any]:
     """The same with the whole release at the defaults, hosts leaning."""
-    hits = [
-        _until(SHIPPED, (ERRORS, TAIL, SCORES), Traffic(500 + i, 0.1), case.harm)
-        for i in range(repeats)
-    ]
-    events = [Traffic.CANARY * (PANES if hit is None else hit) for hit in hits]
-    return {
-        "case": case.name,
-        "found": figure(sum(hit is not None for hit in hits) / repeats),
-        "events": figure(float(np.mean(events))),
-    }
+    hits = _until(SHIPPED, (ERRORS, TAIL, SCORES), 500, repeats, case.harm, 0.1)
+    return {"case": case.name, "found": _share(hits), "events": _events(hits)}
+
+
+def _share(hits: Floats) -> float:
+    return figure(float(np.isfinite(hits).mean()))
+
+
+def _events(hits: Floats) -> float:
+    return figure(float(np.minimum(hits, PANES).mean()) * Traffic.CANARY)
 
 
 def _peers(repeats: int) -> dict[str, float]:
@@ -225,9 +265,8 @@ def _score_scores(generator: np.random.Generator) -> NDArray[np.float64]:
 def _mann_whitney(baseline: int, repeats: int) -> float:
     hits = 0
     for i in range(repeats):
-        traffic = Traffic(8000 + i)
-        ours = traffic.p99_by_minute(Traffic.CANARY, PANES)
-        theirs = traffic.p99_by_minute(baseline, PANES)
+        ours = p99_by_minute(8000 + 2 * i, Traffic.CANARY, PANES)
+        theirs = p99_by_minute(8001 + 2 * i, baseline, PANES)
         hits += any(
             stats.mannwhitneyu(ours[:t], theirs[:t], method="asymptotic").pvalue < 0.02
             for t in range(20, PANES + 1, 10)
@@ -271,4 +310,23 @@ def _show(
         "Canary events to detection at the shipped defaults, hosts leaning by .1 sd",
         ("change", "found", "events"),
         [(one["case"], f"{one['found']:.0%}", f"{one['events']:.0f}") for one in large],
+    )
+
+
+def _show_costs(costs: list[dict[str, Any]]) -> None:
+    show(
+        "CPU microseconds per measure, and per state",
+        ("columns", "measures", "share", "step", "verdict, findings", "bytes", "to and from bytes"),
+        [
+            (
+                str(one["columns"]),
+                str(one["measures"]),
+                f"{one['share']:.0%}",
+                str(one["step"]),
+                str(one["verdict"]),
+                str(one["bytes"]),
+                str(one["bytes_us"]),
+            )
+            for one in costs
+        ],
     )

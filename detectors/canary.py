@@ -3,7 +3,7 @@
 **Guarantee.** A release that is no worse than its margins is ever failed with probability at most
 ``alpha``, over all its measures and panes together, whenever and however often one looks. Each
 measure has its own part of alpha, fixed before its first bet; within it, see
-:mod:`detectors.canary_metric` for what is exact and what is asymptotic. A PASS is given only when
+:mod:`detectors.canary_ledger` for what is exact and what is asymptotic. A PASS is given only when
 the interval of every critical measure lies inside its margin, so a release that is worse than a
 margin passes with probability about alpha at most, as intervals are asymptotic. All else is
 INSUFFICIENT and says how much longer it will take; a broken split is HOLD.
@@ -16,13 +16,29 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field, replace
 
-from detectors.canary_cells import measures_of
-from detectors.canary_metric import ArmsPane, CanaryMetric, step_metric
-from detectors.canary_rules import CanarySettings, Measure, first_alphas, judged, later_alpha
+import numpy as np
+from numpy.typing import NDArray
+
+from detectors.canary_book import Book, book_of
+from detectors.canary_cast import RATE, RATES, Cast, Part, Rulebook, cast_of, judged_parts, rulebook
+from detectors.canary_cells import basis_of, new_measures, tail_cells
+from detectors.canary_counts import ArmCounts, reader_of
+from detectors.canary_ledger import BLANK, Ledger, entered, fitted
+from detectors.canary_metric import ArmsPane, CanaryMetric, metrics_of
+from detectors.canary_rules import (
+    CanarySettings,
+    Judged,
+    Measure,
+    first_alphas,
+    later_alpha,
+)
+from detectors.canary_shares import closest_shares
 from detectors.canary_standing import MetricStanding, standing_of
 from detectors.finding import Finding, Outcome
+from detectors.layout import Header
 from detectors.release import Role
 from detectors.sample_ratio import SampleRatio
+from detectors.sketch import Sketch
 from detectors.thresholds import Place
 from detectors.upstream import CommonCause, Movement, common_cause
 from detectors.verdict import Status
@@ -30,14 +46,29 @@ from detectors.verdict import Status
 
 @dataclass(frozen=True, slots=True, eq=False)
 class CanaryState:
-    """``metrics`` in the order of (column, measure); ``late``: how many of them came after the
-    first pane; ``one_sided``: panes in which only one arm had events."""
+    """``ledger``: all that was learnt from panes, in arrays; ``late``: how many measures came after
+    the first pane; ``one_sided``: panes in which only one arm had events."""
 
-    metrics: tuple[CanaryMetric, ...] = ()
+    ledger: Ledger = BLANK
     split: SampleRatio = field(default_factory=SampleRatio)
     panes: int = 0
     one_sided: int = 0
     late: int = 0
+
+    @property
+    def metrics(self) -> tuple[CanaryMetric, ...]:
+        """Every measure of every column, in the order of (column, measure). Made when asked."""
+        return metrics_of(self.ledger, self.ledger.factor(CanarySettings()))
+
+    @property
+    def settled(self) -> bool:
+        """Whether the cells of all measures are fixed: what came before is not needed any more."""
+        return bool(self.ledger.cast.fixed.all())
+
+    @property
+    def failed(self) -> bool:
+        """Whether any measure has failed. Costs no more than a look."""
+        return bool((self.ledger.wealth.peak >= self.ledger.cast.needed).any())
 
 
 @dataclass(frozen=True, slots=True)
@@ -72,12 +103,48 @@ def step(
     if not pane.canary.events or not pane.production.events:
         one_sided = bool(pane.canary.events or pane.production.events)
         return replace(state, one_sided=state.one_sided + one_sided)
-    state = _with_new(state, settings, pane)
-    metrics = []
-    for metric in state.metrics:
-        what = judged(settings, metric.column, metric.measure)
-        metrics.append(step_metric(metric, what, settings, pane) if what is not None else metric)
-    return replace(state, metrics=tuple(metrics), panes=state.panes + 1)
+    counted = count(state, settings, pane)
+    ledger = entered(
+        fitted(state.ledger, counted.book),
+        counted.book,
+        settings,
+        pane.start_ms,
+        pane.length_ms,
+        counted.arms,
+        counted.ready,
+        pane.variance,
+    )
+    return replace(state, ledger=ledger, panes=state.panes + 1, late=counted.late)
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Counted:
+    """A pane in the cells of all measures that are judged from now on; ``ready``: those whose cells
+    were fixed before it, [M]."""
+
+    book: Book
+    arms: ArmCounts
+    ready: NDArray[np.bool_]
+    late: int
+
+
+def count(state: CanaryState, settings: CanarySettings, pane: ArmsPane) -> Counted:
+    """Who is judged from this pane on, in which cells, and their counts in it."""
+    rules = rulebook(settings)
+    cast, late = _with_new(state, settings, rules, pane)
+    cast, fresh = _with_cells(cast, settings, rules, pane)
+    arms = _read(cast, pane)
+    lost = arms.lost
+    if lost:
+        # The columns are counted in other cells now: go on there with the money that is left.
+        cast = _recut(cast, lost, settings, rules, pane)
+        fresh |= lost
+        arms = _read(cast, pane)
+    ready = cast.fixed
+    if fresh:
+        ready = ready.copy()
+        ready[sorted(fresh)] = False
+    return Counted(book_of(cast, rules), arms, ready, late)
 
 
 def verdict(
@@ -85,10 +152,14 @@ def verdict(
 ) -> CanaryVerdict:
     """What is to be thought of the canary now. ``production``: what drifts in production itself,
     against its reference."""
+    ledger = state.ledger
+    book = book_of(ledger.cast, rulebook(settings))
+    factor = ledger.factor(settings)
+    shares = closest_shares(ledger, book, factor, settings.alpha)
     standings = tuple(
-        standing_of(metric, what, settings)
-        for metric in state.metrics
-        if (what := judged(settings, metric.column, metric.measure)) is not None
+        standing_of(metric, what, settings, share)
+        for metric, what, share in zip(metrics_of(ledger, factor), book.what, shares, strict=True)
+        if what is not None
     )
     if state.split.broken is not None:
         return CanaryVerdict(Status.HOLD, state.split.broken.reason, standings)
@@ -99,7 +170,7 @@ def verdict(
         return CanaryVerdict(
             Status.INSUFFICIENT, "no pane has had events of canary and production", standings
         )
-    wanted = [one for one in standings if one.critical and _has_interval(one) and not one.silent]
+    wanted = [one for one in standings if one.critical and not one.silent]
     if not wanted:
         return CanaryVerdict(
             Status.INSUFFICIENT, "no critical measure has values to judge", standings
@@ -143,32 +214,91 @@ def findings_of(found: CanaryVerdict, place: Place, against: str) -> list[Findin
     ]
 
 
-def _with_new(state: CanaryState, settings: CanarySettings, pane: ArmsPane) -> CanaryState:
-    """With the measures that this pane is the first to have, and their parts of alpha."""
-    known = {(metric.column, metric.measure) for metric in state.metrics}
-    new = [
-        what
-        for what in measures_of(pane.canary, pane.production, settings)
-        if (what.column, what.measure) not in known
-    ]
+def _with_new(
+    state: CanaryState, settings: CanarySettings, rules: Rulebook, pane: ArmsPane
+) -> tuple[Cast, int]:
+    """With the measures that this pane is the first to have, and their parts of alpha; and how many
+    have come late."""
+    cast, late = state.ledger.cast, state.late
+    new = new_measures(cast, rules, pane.canary.layout, pane.production.layout)
+    if new:
+        new = tuple(what for what in new if _occurs(what, pane))
     if not new:
-        return state
-    late = state.late
-    if state.metrics:
+        return cast, late
+    if cast.parts:
         alphas = [later_alpha(settings, late + i) for i in range(len(new))]
         late += len(new)
     else:
-        alphas = first_alphas(settings, new)
+        alphas = first_alphas(settings, list(new))
     added = [
-        CanaryMetric.start(what.column, what.measure, alpha)
+        Part(what.column, what.measure, alpha, RATE if what.measure in RATES else None)
         for what, alpha in zip(new, alphas, strict=True)
     ]
-    metrics = sorted((*state.metrics, *added), key=lambda one: (one.column, one.measure))
-    return replace(state, metrics=tuple(metrics), late=late)
+    return cast_of(tuple(sorted((*cast.parts, *added), key=lambda part: part.key))), late
 
 
-def _has_interval(one: MetricStanding) -> bool:
-    return one.measure is not Measure.CATEGORIES
+def _occurs(what: Judged, pane: ArmsPane) -> bool:
+    """Whether a column has anything in it. Workers send the columns of a whole flush for each of
+    its panes, and which panes share a flush is chance: without a value a column is not there."""
+    if what.measure is Measure.ERRORS:
+        return any(arm.header(Header.PREDICTIONS) for arm in (pane.canary, pane.production))
+    return any(
+        column is not None and column.n + column.errors > 0
+        for arm in (pane.canary, pane.production)
+        for column in (arm.numeric(what.column), arm.categorical(what.column))
+    )
+
+
+def _with_cells(
+    cast: Cast, settings: CanarySettings, rules: Rulebook, pane: ArmsPane
+) -> tuple[Cast, frozenset[int]]:
+    """With cells for the parts that have none yet: those of the reference can be bet on at once;
+    ``fresh``: parts whose cells come from this pane and cannot be bet on in it."""
+    if cast.fixed.all():
+        return cast, frozenset()
+    held_to, parts = judged_parts(cast, rules), list(cast.parts)
+    fresh: set[int] = set()
+    found = False
+    for at, (part, what) in enumerate(zip(cast.parts, held_to, strict=True)):
+        if part.basis is not None or what is None:
+            continue
+        basis = basis_of(what, settings, pane.normal) if pane.normal is not None else None
+        if basis is None:
+            basis = basis_of(what, settings, pane.canary, pane.production)
+            fresh.add(at)
+        if basis is not None:
+            parts[at], found = replace(part, basis=basis), True
+    return cast_of(tuple(parts)) if found else cast, frozenset(fresh)
+
+
+def _recut(
+    cast: Cast, lost: frozenset[int], settings: CanarySettings, rules: Rulebook, pane: ArmsPane
+) -> Cast:
+    held_to, parts = judged_parts(cast, rules), list(cast.parts)
+    for at in lost:
+        what = held_to[at]
+        if what is not None:
+            basis = basis_of(what, settings, pane.canary, pane.production)
+            parts[at] = replace(parts[at], basis=basis)
+    return cast_of(tuple(parts))
+
+
+def _read(cast: Cast, pane: ArmsPane) -> ArmCounts:
+    """Both arms in the cells of the cast; those of tails lie at quantiles of both together."""
+    both = pane.canary, pane.production
+    if pane.canary.layout is pane.production.layout:
+        arms = reader_of(cast, pane.canary.layout).read(*both)
+    else:
+        ours, theirs = (reader_of(cast, arm.layout).read(arm) for arm in both)
+        arms = ours.beside(theirs)
+    for at in cast.tails:
+        part = cast.parts[at]
+        if part.basis is not None:
+            slow, usual = (arm.sketches.get(part.column) or Sketch.empty() for arm in both)
+            cells = tail_cells(slow, usual, part.basis.shrink)
+            span = slice(int(cast.starts[at]), int(cast.starts[at]) + part.cells)
+            arms.cells[:, span] = cells.canary, cells.production
+    return arms
 
 
 def _failed(

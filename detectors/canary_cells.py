@@ -7,37 +7,31 @@ on), or are a symmetric function of the pooled pane (tails): both leave the evid
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator
 from dataclasses import dataclass
+from functools import lru_cache
 
 import numpy as np
 from numpy.typing import NDArray
 
 from detectors.binning import recount, sketched_spec
 from detectors.canary_bets import TAIL_LEVELS
-from detectors.canary_rules import CanarySettings, Judged, Measure, judged
-from detectors.layout import Header, Kind
-from detectors.sketch import Sketch, bucket_floor, bucket_middle, bucket_of
-from detectors.summary import CategoricalSummary, NumericSummary, Summaries, is_expected
+from detectors.canary_cast import RATE, TAIL_CELLS, Basis, Cast, Rulebook
+from detectors.canary_rules import CanarySettings, Judged, Measure
+from detectors.layout import Kind, Layout
+from detectors.sketch import MANTISSA_BITS, Sketch, bucket_floor, bucket_middle, bucket_of
+from detectors.summary import NumericSummary, Summaries, is_expected
 
 Counts = NDArray[np.int64]
+Buckets = NDArray[np.int32]
 
 ERROR = "error"
 """The column of the model's own failures."""
 MOST_CATEGORIES = 30
 _MOST_SHRINK = 4.0
-
-
-@dataclass(frozen=True, slots=True)
-class Basis:
-    """Cells as they were fixed: their ``shares`` then (none is 0), and by measure the ``edges``
-    between them, the ``categories`` (and one cell for all others), or by what the canary's values
-    are divided (``shrink``)."""
-
-    shares: tuple[float, ...]
-    edges: tuple[float, ...] = ()
-    categories: tuple[str, ...] = ()
-    shrink: float = 1.0
+_LEVELS = np.array(TAIL_LEVELS)
+_MANTISSAS = (1 << MANTISSA_BITS) - 1
+_FIRST_NORMAL = 64 << MANTISSA_BITS
+"""Buckets from here on hold doubles that stay normal when they are divided by any shrink."""
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -48,18 +42,14 @@ class Cells:
     production: Counts
 
 
-RATE = Basis((0.5, 0.5))
-"""Of every rate: not, and in error or missing."""
-
-
-def measures_of(
-    canary: Summaries, production: Summaries, settings: CanarySettings
-) -> Iterator[Judged]:
-    """Everything of a pane that a rule asks for, once, in the order of columns."""
-    keys: dict[tuple[str, Measure], None] = {}
-    if canary.header(Header.PREDICTIONS) or production.header(Header.PREDICTIONS):
-        keys[ERROR, Measure.ERRORS] = None
-    for spec in (*production.layout.columns, *canary.layout.columns):
+@lru_cache(maxsize=512)
+def new_measures(
+    cast: Cast, book: Rulebook, canary: Layout, production: Layout
+) -> tuple[Judged, ...]:
+    """What a rule asks for of the columns of either arm and the cast does not have, once each, in
+    the order of columns; failures too."""
+    keys: dict[tuple[str, Measure], None] = {(ERROR, Measure.ERRORS): None}
+    for spec in (*production.columns, *canary.columns):
         if is_expected(spec.name):
             keys[spec.name, Measure.MISSING] = None
         if spec.kind is Kind.CATEGORICAL:
@@ -67,10 +57,8 @@ def measures_of(
         else:
             keys[spec.name, Measure.LEVEL] = None
             keys[spec.name, Measure.TAIL] = None
-    for column, measure in sorted(keys):
-        found = judged(settings, column, measure)
-        if found is not None:
-            yield found
+    found = (book.judged(*key) for key in sorted(keys) if key not in cast.known)
+    return tuple(one for one in found if one is not None)
 
 
 def basis_of(
@@ -88,89 +76,51 @@ def basis_of(
             return _tail_basis(what, settings, known, other)
 
 
-def cells_of(what: Judged, basis: Basis, canary: Summaries, production: Summaries) -> Cells | None:
-    """The counts of one pane; None if the arms cannot be counted in these cells."""
-    match what.measure:
-        case Measure.ERRORS:
-            return Cells(_errors(canary), _errors(production))
-        case Measure.MISSING:
-            return Cells(_missing(canary, what.column), _missing(production, what.column))
-        case Measure.CATEGORIES:
-            ours, theirs = canary.categorical(what.column), production.categorical(what.column)
-            return Cells(_named(ours, basis), _named(theirs, basis))
-        case Measure.LEVEL:
-            mine = _binned(canary.numeric(what.column), basis)
-            usual = _binned(production.numeric(what.column), basis)
-            return None if mine is None or usual is None else Cells(mine, usual)
-        case Measure.TAIL:
-            slow, normal = canary.numeric(what.column), production.numeric(what.column)
-            return tail_cells(_sketch(slow), _sketch(normal), basis.shrink)
-
-
 def tail_cells(canary: Sketch, production: Sketch, shrink: float) -> Cells:
     """Counts between the quantiles TAIL_LEVELS of the pooled pane, the canary's values divided by
     ``shrink`` first. A value counts as the least of its bucket then: it is never made larger."""
-    cells = len(TAIL_LEVELS) + 1
-    keys = canary.keys
-    if shrink != 1.0 and len(keys):
-        keys = np.where(keys > 0, bucket_of(bucket_floor(keys) / shrink), keys)
+    keys = _shrunk(canary.keys, shrink) if shrink != 1.0 else canary.keys
     pooled = np.concatenate((keys, production.keys))
     if not len(pooled):
-        return Cells(np.zeros(cells, np.int64), np.zeros(cells, np.int64))
-    order = np.argsort(pooled, kind="stable")
-    upto = np.cumsum(np.concatenate((canary.counts, production.counts))[order])
+        return Cells(np.zeros(TAIL_CELLS, np.int64), np.zeros(TAIL_CELLS, np.int64))
+    order = pooled.argsort(kind="stable")
+    upto = np.concatenate((canary.counts, production.counts))[order].cumsum()
     # The last key that is at or below each quantile.
-    ranks = np.ceil(np.array(TAIL_LEVELS) * float(upto[-1])).astype(np.int64)
-    bounds = pooled[order][np.minimum(np.searchsorted(upto, ranks), len(pooled) - 1)]
+    ranks = np.ceil(_LEVELS * float(upto[-1])).astype(np.int64)
+    bounds = pooled[order[np.minimum(upto.searchsorted(ranks), len(pooled) - 1)]]
     return Cells(
         _between(keys, canary.counts, bounds), _between(production.keys, production.counts, bounds)
     )
 
 
-def _between(keys: NDArray[np.int32], counts: Counts, bounds: NDArray[np.int32]) -> Counts:
-    found = np.zeros(len(bounds) + 1, np.int64)
-    np.add.at(found, np.searchsorted(bounds, keys, side="left"), counts)
-    return found
+def _shrunk(keys: Buckets, shrink: float) -> Buckets:
+    """The buckets of the smallest values of these buckets, divided by ``shrink``; values that are
+    not positive stay."""
+    if len(keys) and keys[0] >= _FIRST_NORMAL:
+        # The bucket moves by the same number wherever the mantissa is the same.
+        moved: Buckets = keys + _moves(shrink)[keys & _MANTISSAS]
+        return moved
+    return np.where(keys > 0, bucket_of(bucket_floor(keys) / shrink), keys)
 
 
-def _errors(summaries: Summaries) -> Counts:
-    n, failed = summaries.header(Header.PREDICTIONS), summaries.header(Header.FAILED)
-    return np.array((max(n - failed, 0), failed), dtype=np.int64)
+@lru_cache(maxsize=1024)
+def _moves(shrink: float) -> Buckets:
+    """By how many buckets values of each mantissa move."""
+    keys = (1023 << MANTISSA_BITS) + np.arange(_MANTISSAS + 1, dtype=np.int32)
+    return bucket_of(bucket_floor(keys) / shrink) - keys
 
 
-def _missing(summaries: Summaries, column: str) -> Counts:
-    there = nulls = 0
-    for found in (summaries.numeric(column), summaries.categorical(column)):
-        if found is not None:
-            there += found.n + found.errors
-            nulls = found.nulls
-    if not there and not nulls:
-        # The arm never sent the column: all its events lack it.
-        nulls = summaries.header(Header.PREDICTIONS) if is_expected(column) else 0
-    return np.array((there, nulls), dtype=np.int64)
+def _between(keys: Buckets, counts: Counts, bounds: Buckets) -> Counts:
+    """Counts of increasing ``keys`` up to each bound, and beyond the last."""
+    upto = np.zeros(len(keys) + 1, np.int64)
+    counts.cumsum(out=upto[1:])
+    found = np.empty(len(bounds) + 2, np.int64)
+    found[0], found[1:-1], found[-1] = 0, upto[keys.searchsorted(bounds, side="right")], upto[-1]
+    return found[1:] - found[:-1]
 
 
 def _sketch(column: NumericSummary | None) -> Sketch:
     return column.sketch if column is not None else Sketch.empty()
-
-
-def _binned(column: NumericSummary | None, basis: Basis) -> Counts | None:
-    if column is None or column.n == 0:
-        return np.zeros(len(basis.shares), np.int64)
-    if column.spec.edges == basis.edges:
-        return column.bins
-    exact = np.array_equal(bucket_floor(bucket_of(np.array(basis.edges))), basis.edges)
-    if exact and column.sketch.n == column.n:
-        return recount(column.sketch, basis.edges)
-    return None
-
-
-def _named(column: CategoricalSummary | None, basis: Basis) -> Counts:
-    if column is None:
-        return np.zeros(len(basis.shares), np.int64)
-    counts = column.counts()
-    named = [counts.get(name, 0) for name in basis.categories]
-    return np.array((*named, max(column.n - sum(named), 0)), dtype=np.int64)
 
 
 def _level_basis(
@@ -196,16 +146,15 @@ def _level_basis(
 def _category_basis(
     column: str, settings: CanarySettings, known: Summaries, other: Summaries | None
 ) -> Basis | None:
-    total: dict[str, int] = {}
-    n = 0
-    for part in (known, other):
-        found = part.categorical(column) if part is not None else None
-        if found is not None:
-            n += found.n
-            for name, count in found.counts().items():
-                total[name] = total.get(name, 0) + count
+    parts = [part for part in (known, other) if part is not None]
+    found = [one for one in (part.categorical(column) for part in parts) if one is not None]
+    n = sum(one.n for one in found)
     if n < settings.fix_events:
         return None
+    total: dict[str, int] = {}
+    for one in found:
+        for name, count in one.counts().items():
+            total[name] = total.get(name, 0) + count
     names = sorted(sorted(total), key=lambda name: -total[name])[:MOST_CATEGORIES]
     counts = [total[name] for name in names]
     return Basis(_smooth(np.array((*counts, n - sum(counts)))), categories=tuple(names))

@@ -6,7 +6,6 @@ import math
 from dataclasses import dataclass, field
 from enum import StrEnum
 from fnmatch import fnmatchcase
-from functools import lru_cache
 from typing import ClassVar
 
 from detectors.sample_ratio import SplitSettings
@@ -44,7 +43,8 @@ class Rule:
     production's). ``floor``: a rise of a rate by so much is always let pass. ``critical``: a
     failing canary is rolled back for it, and a PASS needs it; otherwise people are told. ``share``:
     its part of alpha, shared evenly by its columns; shares of rules without columns go to others.
-    Categories have no interval: no PASS waits for them.
+    Of categories both harms are meant, and a PASS lets every share differ by half a percent of all
+    events at least.
     """
 
     __pydantic_config__: ClassVar[dict[str, str]] = {"extra": "forbid"}
@@ -138,13 +138,13 @@ class Judged:
 
 def judged(settings: CanarySettings, column: str, measure: Measure) -> Judged | None:
     """What a column's measure is held to: the first rule that matches, or None if none does."""
-    return _judged(settings.rules, settings.lower_is_better, column, measure)
+    return judged_by(settings.rules, settings.lower_is_better, column, measure)
 
 
-@lru_cache(maxsize=65536)
-def _judged(
+def judged_by(
     rules: tuple[Rule, ...], lower_is_better: tuple[str, ...], column: str, measure: Measure
 ) -> Judged | None:
+    """The same of the two settings that it depends on."""
     for place, rule in enumerate(rules):
         if rule.measure is measure and fnmatchcase(column, rule.columns):
             harm = rule.harm

@@ -20,6 +20,10 @@ from __future__ import annotations
 import math
 from dataclasses import dataclass, replace
 
+_ROUNDS = 60
+_NEAR = 2.0**-11
+_MOST_EVENTS = float(1 << 60)
+
 
 @dataclass(frozen=True, slots=True)
 class Arm:
@@ -78,7 +82,7 @@ class DifferenceSequence:
         within = self.within + production.n * theirs
         if not (math.isfinite(total) and math.isfinite(variance) and math.isfinite(within)):
             return replace(self, skipped=self.skipped + 1)
-        r2 = self.r2 or variance / n * narrowest_after / _best_ratio(alpha)
+        r2 = self.r2 or variance / n * narrowest_after / best_ratio(alpha)
         return replace(
             self,
             n=self.n + canary.n,
@@ -118,18 +122,24 @@ def events_until(
     as they were; None where it never is, or nothing is known."""
     if not room > 0 or math.isnan(half_width(sequence, max(sequence.n, 1), alpha, factor)):
         return None
-    low, high = sequence.n, sequence.n
-    while half_width(sequence, high, alpha, factor) >= room:
-        low, high = high, 2 * high
-        if high > 1 << 60:
-            return None
-    while high - low > max(low >> 10, 1):
-        middle = (low + high) // 2
-        if half_width(sequence, middle, alpha, factor) >= room:
-            low = middle
-        else:
-            high = middle
-    return high - sequence.n
+    if half_width(sequence, sequence.n, alpha, factor) < room:
+        return 0
+    # With x = V / r2 and L = (ln(1 + x) - 2 ln alpha) / scale the length is right where
+    # x**2 = L (x + 1). L hardly changes with x, so a few rounds are enough.
+    per_value = factor / sequence.n * (sequence.variance / sequence.r2)
+    scale = room * (room / sequence.r2) / per_value / per_value
+    if not (per_value > 0 and scale > 0 and math.isfinite(1.0 / scale)):
+        return None
+    x = per_value * sequence.n
+    for _ in range(_ROUNDS):
+        so_far = x
+        inside = (math.log1p(x) - 2.0 * math.log(alpha)) / scale
+        x = 0.5 * (inside + math.sqrt(inside * (inside + 4.0)))
+        if abs(x - so_far) <= _NEAR * x:
+            break
+    # A little more than the root, which is found from both sides.
+    events = x / per_value * (1.0 + 4.0 * _NEAR)
+    return max(math.ceil(events) - sequence.n, 1) if events < _MOST_EVENTS else None
 
 
 def _variance(arm: Arm) -> float:
@@ -139,7 +149,7 @@ def _variance(arm: Arm) -> float:
     return arm.sd * arm.sd * (arm.n / (arm.n - 1))
 
 
-def _best_ratio(alpha: float) -> float:
+def best_ratio(alpha: float) -> float:
     """V / r2 at which the interval is narrowest (Howard and others 2021, section 3.5)."""
     twice = -2.0 * math.log(alpha)
     return twice + math.log1p(twice)

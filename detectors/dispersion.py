@@ -13,7 +13,6 @@ one; it is a protection, never a source of evidence.
 
 from __future__ import annotations
 
-import math
 from dataclasses import dataclass
 
 import numpy as np
@@ -21,6 +20,7 @@ from numpy.typing import NDArray
 
 Floats = NDArray[np.float64]
 Counts = NDArray[np.int64]
+Flags = NDArray[np.bool_]
 
 FEWEST_PANES = 8
 _MOST_CORRELATION = 0.9
@@ -29,59 +29,98 @@ _ERROR = 6.0
 _MOST = 1e300
 
 
-@dataclass(frozen=True, slots=True)
-class Dispersion:
-    """Sums over ``panes``: ``weight`` and ``weighted`` give the mean difference in standard
-    deviations; ``squares`` and ``products`` are of residuals and of neighbouring ones; ``last`` is
-    the last residual."""
+@dataclass(frozen=True, slots=True, eq=False)
+class Differences:
+    """Both arms of one pane, by measure, [M]: values ``n`` and ``m`` (of production), ``first``:
+    the sum of the canary's; ``gap``: the difference of means in standard deviations of the pooled
+    pane; ``weight``: 1 / (1/n + 1/m). ``known``: where there is a gap: both arms have values, and
+    they vary."""
 
-    panes: int = 0
-    weight: float = 0.0
-    weighted: float = 0.0
-    squares: float = 0.0
-    products: float = 0.0
-    last: float = 0.0
+    n: Counts
+    m: Counts
+    first: Floats
+    gap: Floats
+    weight: Floats
+    known: Flags
+
+
+def differences(
+    canary: Counts, production: Counts, values: Floats, starts: Counts, owner: Counts
+) -> Differences:
+    """``canary``, ``production``: counts [C] of the cells of all measures, one after the other,
+    that stand for ``values`` [C]; ``starts``: where each measure's begin, [M]; ``owner``: the
+    measure of each cell, [C]."""
+    n, m = np.add.reduceat(canary, starts), np.add.reduceat(production, starts)
+    first = np.add.reduceat(canary * values, starts)
+    usual = np.add.reduceat(production * values, starts)
+    ours, theirs = np.maximum(n, 1).astype(np.float64), np.maximum(m, 1).astype(np.float64)
+    total = ours + theirs
+    centre = (first + usual) / total
+    squares = np.add.reduceat((canary + production) * (values - centre[owner]) ** 2, starts)
+    known = (n > 0) & (m > 0) & (squares > 0)
+    spread = np.sqrt(np.where(known, squares, 1.0) / (total - 1.0))
+    gap = (first / ours - usual / theirs) / spread
+    return Differences(n, m, first, gap, ours * (theirs / total), known)
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Dispersion:
+    """Of each measure, [M], sums over ``panes``: ``weight`` and ``weighted`` give the mean
+    difference in standard deviations; ``squares`` and ``products`` are of residuals and of
+    neighbouring ones; ``last`` is the last residual."""
+
+    panes: Counts
+    weight: Floats
+    weighted: Floats
+    squares: Floats
+    products: Floats
+    last: Floats
+
+    @classmethod
+    def start(cls, measures: int) -> Dispersion:
+        zeros = np.zeros(measures)
+        return cls(np.zeros(measures, np.int64), zeros, zeros, zeros, zeros, zeros)
 
     @property
-    def factor(self) -> float:
-        """By what evidence is divided: at least 1."""
-        if self.panes < FEWEST_PANES or not self.squares > 0:
-            return 1.0
-        together = min(max(self.products / self.squares, 0.0), _MOST_CORRELATION)
-        found = self.squares / self.panes * (1.0 + together) / (1.0 - together)
-        found /= 1.0 + math.sqrt(_ERROR / self.panes)
-        return min(max(found, 1.0), _MOST)
+    def factor(self) -> Floats:
+        """By what evidence is divided: at least 1, [M]."""
+        judged = (self.panes >= FEWEST_PANES) & (self.squares > 0)
+        squares, panes = np.where(judged, self.squares, 1.0), np.maximum(self.panes, 1)
+        # Not np.clip: it costs several times as much on short arrays.
+        together = np.minimum(np.maximum(self.products / squares, 0.0), _MOST_CORRELATION)
+        found = squares / panes * (1.0 + together) / (1.0 - together)
+        found /= 1.0 + np.sqrt(_ERROR / panes)
+        return np.where(judged, np.minimum(np.maximum(found, 1.0), _MOST), 1.0)
 
-    def step(self, canary: Counts, production: Counts, values: Floats) -> Dispersion:
-        """After a pane with counts [K] of cells that stand for ``values`` [K].
-
-        A pane without variation, or with an empty arm, changes nothing."""
-        ours, theirs = canary.astype(np.float64), production.astype(np.float64)
-        n, m = float(ours.sum()), float(theirs.sum())
-        if n <= 0 or m <= 0:
-            return self
-        first, usual = float(ours @ values), float(theirs @ values)
-        total = n + m
-        centre = (first + usual) / total
-        squares = float((ours + theirs) @ ((values - centre) ** 2))
-        if not squares > 0 or not total > 1:
-            return self
-        difference = (first / n - usual / m) / math.sqrt(squares / (total - 1.0))
-        weight = n * (m / total)
-        both, together = self.weight + weight, self.weighted + weight * difference
-        if not math.isfinite(together) or not math.isfinite(both):
-            return self
-        if self.weight <= 0:
-            return Dispersion(0, both, together)
+    def step(self, pane: Differences, seen: Flags) -> Dispersion:
+        """After a pane; ``seen``: which measures it says something of, [M]. A pane without
+        variation, or with an empty arm, changes nothing."""
+        weight = self.weight + pane.weight
+        weighted = self.weighted + pane.weight * pane.gap
+        add = seen & pane.known & np.isfinite(weight + weighted)
+        so_far = self.weight
+        started = so_far > 0
+        if not started.all():
+            so_far = np.where(started, so_far, 1.0)
         # The mean so far is itself an estimate: its error is in the residual too.
-        residual = (difference - self.weighted / self.weight) * math.sqrt(
-            weight / (1.0 + weight / self.weight)
+        residual = (pane.gap - self.weighted / so_far) * np.sqrt(
+            pane.weight / (1.0 + pane.weight / so_far)
         )
+        later = add & started
+        if later.all():
+            return Dispersion(
+                self.panes + 1,
+                weight,
+                weighted,
+                self.squares + residual * residual,
+                self.products + residual * self.last,
+                residual,
+            )
         return Dispersion(
-            self.panes + 1,
-            both,
-            together,
-            self.squares + residual * residual,
-            self.products + residual * self.last,
-            residual,
+            self.panes + later,
+            np.where(add, weight, self.weight),
+            np.where(add, weighted, self.weighted),
+            np.where(later, self.squares + residual * residual, self.squares),
+            np.where(later, self.products + residual * self.last, self.products),
+            np.where(later, residual, self.last),
         )

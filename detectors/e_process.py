@@ -68,11 +68,6 @@ class EProcess:
             self.log_part, wealth, onset, t + 1, evidence, self.peak, self.peak_onset_ms
         )
 
-    @property
-    def leader(self) -> int:
-        """The bet with most wealth."""
-        return int(self.log_wealth.argmax())
-
     def moved(self, parts: Floats) -> EProcess:
         """The same money spread over other bets by ``parts``, as when cells change: the sum is
         kept, so nothing is gained by it."""

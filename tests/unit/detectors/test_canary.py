@@ -103,6 +103,7 @@ def test_harm_beyond_the_margin_fails_and_rolls_back(
     state, found = run(30, **changed)  # type: ignore[arg-type]
     assert found.status is Status.FAIL
     assert found.roll_back
+    assert state.failed
     assert the(found, column, measure).outcome is Outcome.FAIL
     assert column in found.reason
     # The first pane fixed the cells and no single pane decides.
@@ -117,8 +118,9 @@ def test_a_change_for_the_better_is_never_rolled_back(changed: dict[str, float])
 
 
 def test_a_change_within_the_margins_does_not_fail() -> None:
-    _, found = run(60, errors=0.011, slower=1.04, lower=0.04)
+    state, found = run(60, errors=0.011, slower=1.04, lower=0.04)
     assert found.status is not Status.FAIL
+    assert not state.failed
 
 
 def test_a_sound_canary_passes_once_every_interval_lies_inside_its_margin() -> None:
@@ -249,6 +251,100 @@ def test_alphas_add_up_to_at_most_that_of_the_release_however_many_columns_come(
         state = step(state, SETTINGS, ArmsPane(t * PANE_MS, PANE_MS, pane, pane))
     assert len(state.metrics) == 61
     assert 0.9 * SETTINGS.alpha < sum(m.alpha for m in state.metrics) <= SETTINGS.alpha
+
+
+CATEGORIES = replace(
+    SETTINGS,
+    rules=(Rule(Measure.CATEGORIES, "features.topic", margin=0.5, critical=True),),
+    host_effect=0.0,
+)
+
+
+def topics(shares: dict[str, float], panes: int = 40, n: int = 500) -> CanaryVerdict:
+    """A canary with these shares beside production with a third of each topic."""
+    generator = np.random.default_rng(8)
+    state = CanaryState()
+    for t in range(panes):
+        ours = generator.choice(list(shares), n, p=list(shares.values()))
+        theirs = generator.choice(["a", "b", "c"], 4000)
+        canary, production = (
+            summaries({"features.topic": pa.array(names)}) for names in (ours, theirs)
+        )
+        state = step(state, CATEGORIES, ArmsPane(t * PANE_MS, PANE_MS, canary, production))
+        state = from_bytes(to_bytes(state))
+    return verdict(state, CATEGORIES)
+
+
+def test_categories_pass_once_every_share_lies_inside_its_margin() -> None:
+    found = topics({"a": 0.35, "b": 0.33, "c": 0.32})
+    one = the(found, "features.topic", Measure.CATEGORIES)
+    assert (found.status, one.outcome) == (Status.PASS, Outcome.PASS)
+    assert one.difference.low < one.difference.estimate < one.difference.high
+    assert abs(one.difference.estimate) < one.margin < 0.5
+
+
+def test_few_events_of_like_categories_are_insufficient_and_say_how_many_more() -> None:
+    found = topics({"a": 0.34, "b": 0.33, "c": 0.33}, panes=3, n=400)
+    one = the(found, "features.topic", Measure.CATEGORIES)
+    assert (found.status, one.outcome) == (Status.INSUFFICIENT, Outcome.INSUFFICIENT)
+    assert one.outlook.to_pass is not None
+    assert one.outlook.to_pass > 0
+
+
+@pytest.mark.parametrize(
+    "shares",
+    [
+        # A third less its margin is .25, and more is .43.
+        {"a": 0.42, "b": 0.33, "c": 0.25},
+        # One in a hundred is a topic that production does not know.
+        {"a": 0.33, "b": 0.33, "c": 0.33, "new": 0.01},
+    ],
+)
+def test_one_category_at_or_beyond_its_margin_blocks_the_pass(shares: dict[str, float]) -> None:
+    one = the(topics(shares), "features.topic", Measure.CATEGORIES)
+    assert one.outcome is not Outcome.PASS
+
+
+def test_a_category_that_doubles_fails() -> None:
+    found = topics({"a": 0.6, "b": 0.2, "c": 0.2})
+    assert the(found, "features.topic", Measure.CATEGORIES).outcome is Outcome.FAIL
+    assert found.roll_back
+
+
+def test_an_arm_without_the_column_or_with_other_layouts_is_read_as_it_is() -> None:
+    generator = np.random.default_rng(1)
+    state = CanaryState()
+    for t in range(4):
+        ours = summaries({"latency_ms": np.exp(generator.normal(5, 0.5, 300))})
+        theirs = summaries(values(generator, 3000))
+        assert ours.layout is not theirs.layout
+        state = step(state, SETTINGS, ArmsPane(t * PANE_MS, PANE_MS, ours, theirs))
+    found = verdict(state, SETTINGS)
+    # All events of the canary lack the features.
+    assert the(found, "features.size", Measure.MISSING).outcome is Outcome.FAIL
+    assert the(found, "features.size", Measure.LEVEL).n == 0
+    assert the(found, "latency_ms", Measure.TAIL).n > 0
+
+
+def test_rules_that_change_on_the_way_keep_what_was_won() -> None:
+    state, _ = run(6, lower=0.3)
+    before = {(m.column, m.measure): m for m in state.metrics}
+    changed = replace(
+        SETTINGS,
+        rules=tuple(
+            replace(rule, harm=Direction.UP) if rule.measure is Measure.LEVEL else rule
+            for rule in SETTINGS.rules
+        ),
+    )
+    generator = np.random.default_rng(3)
+    ours, theirs = summaries(values(generator, 300), 3), summaries(values(generator, 3000), 30)
+    state = step(state, changed, ArmsPane(90 * PANE_MS, PANE_MS, ours, theirs))
+    for after in state.metrics:
+        old = before[after.column, after.measure]
+        assert (after.alpha, after.tally.n > old.tally.n) == (old.alpha, True)
+        assert after.wealth.peak >= old.wealth.peak
+        # One pane earns so much at most.
+        assert after.wealth.evidence <= old.wealth.evidence + after.needed
 
 
 def test_findings_carry_evidence_and_what_is_needed() -> None:

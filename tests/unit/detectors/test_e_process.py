@@ -7,7 +7,7 @@ import math
 import numpy as np
 import pytest
 
-from detectors.dispersion import FEWEST_PANES, Dispersion
+from detectors.dispersion import FEWEST_PANES, Dispersion, differences
 from detectors.e_process import AT_ONCE, EProcess
 
 HALVES = np.array([0.5, 0.5])
@@ -54,18 +54,24 @@ def test_money_moved_to_other_bets_stays_the_same() -> None:
     assert moved.peak == wealth.peak
 
 
+def after(found: Dispersion, ours: list[int], theirs: list[int]) -> Dispersion:
+    """One measure of two cells, after a pane."""
+    pane = differences(
+        np.array(ours), np.array(theirs), np.array([0.0, 1.0]), np.array([0]), np.array([0, 0])
+    )
+    return found.step(pane, np.array([True]))
+
+
 def panes(lean: float, together: float, count: int, seed: int = 3) -> Dispersion:
     """Panes of 200 canary and 9,800 production events of a rate of 1/2, the canary leaning by a
     first-order autoregression of that standard deviation."""
     generator = np.random.default_rng(seed)
-    found, a = Dispersion(), generator.normal(0, lean) if lean else 0.0
+    found, a = Dispersion.start(1), generator.normal(0, lean) if lean else 0.0
     for _ in range(count):
         a = together * a + math.sqrt(1 - together**2) * generator.normal(0, lean)
         ours = int(generator.binomial(200, min(max(0.5 + a, 0), 1)))
         theirs = int(generator.binomial(9800, 0.5))
-        found = found.step(
-            np.array([200 - ours, ours]), np.array([9800 - theirs, theirs]), np.array([0.0, 1.0])
-        )
+        found = after(found, [200 - ours, ours], [9800 - theirs, theirs])
     return found
 
 
@@ -74,11 +80,11 @@ def test_panes_that_vary_as_chance_has_it_are_not_deflated_by_much() -> None:
 
 
 def test_a_steady_difference_is_not_taken_for_dispersion() -> None:
-    found = Dispersion()
+    found = Dispersion.start(1)
     generator = np.random.default_rng(1)
     for _ in range(300):
         ours = int(generator.binomial(200, 0.7))
-        found = found.step(np.array([200 - ours, ours]), np.array([4900, 4900]), np.arange(2.0))
+        found = after(found, [200 - ours, ours], [4900, 4900])
     assert found.factor < 1.2
 
 
@@ -94,6 +100,7 @@ def test_few_panes_are_not_judged() -> None:
 
 
 def test_panes_without_variation_or_with_one_arm_change_nothing() -> None:
-    one = Dispersion()
-    assert one.step(np.array([5, 0]), np.array([50, 0]), np.arange(2.0)) is one
-    assert one.step(np.array([0, 0]), np.array([50, 5]), np.arange(2.0)) is one
+    one = Dispersion.start(1)
+    for ours, theirs in (([5, 0], [50, 0]), ([0, 0], [50, 5])):
+        same = after(one, ours, theirs)
+        assert (same.panes.tolist(), same.weight.tolist()) == ([0], [0.0])
