@@ -1,6 +1,8 @@
 """The classical drift statistics that people know, as pure functions of counts.
 
 ``expected`` and ``observed`` are counts of the same cells, int64 [cells], in the cells' order.
+These are for one column; :mod:`detectors.cell_statistics` and :mod:`detectors.differences` compute
+the same for many at once.
 
 **Guarantee.** No answer is NaN: empty or unlike input never gives 0 and never raises. Sampling
 noise is not taken off: with k cells, n expected and m observed events, PSI is about
@@ -14,15 +16,24 @@ from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy import special
+
+from detectors import differences
+from detectors.cell_statistics import (
+    Distances,
+    Side,
+    Slices,
+    chi_square_p_values,
+    distances,
+    ordered_distances,
+    quiet,
+    running_shares,
+    steps_between,
+)
 
 Counts = NDArray[np.int64]
 Floats = NDArray[np.float64]
 
 NAN = math.nan
-SMALLEST_EXPECTED = 5.0
-"""Cochran's rule (Biometrics, 1954): cells expected to hold less are pooled for chi-square."""
-PSEUDO_COUNT = 0.5
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,14 +77,8 @@ def psi(expected: Counts, observed: Counts) -> float:
     >>> round(psi(np.array([50, 50]), np.array([25, 75])), 4)  # 0.25 ln 2 + 0.25 ln 1.5
     0.2747
     """
-    if not _comparable(expected, observed):
-        return NAN
-    seen = (expected > 0) | (observed > 0)
-    p, q = expected[seen].astype(np.float64), observed[seen].astype(np.float64)
-    if (p == 0).any() or (q == 0).any():
-        p, q = p + PSEUDO_COUNT, q + PSEUDO_COUNT
-    p, q = p / p.sum(), q / q.sum()
-    return max(float(((q - p) * np.log(q / p)).sum()), 0.0)
+    found = _distances(expected, observed)
+    return float(found.psi[0]) if found else NAN
 
 
 def jensen_shannon(expected: Counts, observed: Counts) -> float:
@@ -82,12 +87,8 @@ def jensen_shannon(expected: Counts, observed: Counts) -> float:
     >>> jensen_shannon(np.array([10, 0]), np.array([0, 3]))
     1.0
     """
-    if not _comparable(expected, observed):
-        return NAN
-    p, q = _shares(expected), _shares(observed)
-    middle = (p + q) / 2
-    divergence = (special.rel_entr(p, middle).sum() + special.rel_entr(q, middle).sum()) / 2
-    return math.sqrt(min(max(float(divergence) / math.log(2), 0.0), 1.0))
+    found = _distances(expected, observed)
+    return float(found.jensen_shannon[0]) if found else NAN
 
 
 def hellinger(expected: Counts, observed: Counts) -> float:
@@ -96,10 +97,8 @@ def hellinger(expected: Counts, observed: Counts) -> float:
     >>> round(hellinger(np.array([50, 50]), np.array([100, 0])), 4)  # sqrt(1 - sqrt(1/2))
     0.5412
     """
-    if not _comparable(expected, observed):
-        return NAN
-    gap = np.sqrt(_shares(expected)) - np.sqrt(_shares(observed))
-    return math.sqrt(min(float((gap * gap).sum()) / 2, 1.0))
+    found = _distances(expected, observed)
+    return float(found.hellinger[0]) if found else NAN
 
 
 def kolmogorov_smirnov(expected: Counts, observed: Counts) -> float:
@@ -113,8 +112,7 @@ def kolmogorov_smirnov(expected: Counts, observed: Counts) -> float:
     """
     if not _comparable(expected, observed):
         return NAN
-    gaps = np.cumsum(_shares(expected)) - np.cumsum(_shares(observed))
-    return min(float(np.abs(gaps[:-1]).max(initial=0.0)), 1.0)
+    return _ordered(expected, observed, np.zeros(len(expected)))[0]
 
 
 def wasserstein(expected: Counts, observed: Counts, positions: Floats, unit: float) -> float:
@@ -129,13 +127,11 @@ def wasserstein(expected: Counts, observed: Counts, positions: Floats, unit: flo
     """
     if not _comparable(expected, observed) or positions.shape != expected.shape:
         return NAN
-    if not (math.isfinite(unit) and unit > 0) or not np.isfinite(positions).all():
+    if not np.isfinite(positions).all():
         return NAN
-    gaps = np.abs(np.cumsum(_shares(expected)) - np.cumsum(_shares(observed)))
-    # Divided first: the distance of the largest doubles overflows, their ratio may not.
-    with np.errstate(over="ignore", invalid="ignore"):
-        total = float((gaps[:-1] * np.diff(positions / unit)).sum())
-    return total if math.isfinite(total) else NAN
+    with quiet():
+        steps = steps_between(Slices.of_sizes([len(expected)]), positions, np.array([unit]))
+    return _ordered(expected, observed, steps)[1]
 
 
 def total_variation(expected: Counts, observed: Counts) -> float:
@@ -144,9 +140,8 @@ def total_variation(expected: Counts, observed: Counts) -> float:
     >>> total_variation(np.array([50, 50]), np.array([25, 75]))
     0.25
     """
-    if not _comparable(expected, observed):
-        return NAN
-    return min(float(np.abs(_shares(expected) - _shares(observed)).sum()) / 2, 1.0)
+    found = _distances(expected, observed)
+    return float(found.total_variation[0]) if found else NAN
 
 
 def l_infinity(expected: Counts, observed: Counts) -> float:
@@ -155,9 +150,8 @@ def l_infinity(expected: Counts, observed: Counts) -> float:
     >>> l_infinity(np.array([50, 50]), np.array([25, 75]))
     0.25
     """
-    if not _comparable(expected, observed):
-        return NAN
-    return float(np.abs(_shares(expected) - _shares(observed)).max())
+    found = _distances(expected, observed)
+    return float(found.l_infinity[0]) if found else NAN
 
 
 def chi_square(expected: Counts, observed: Counts) -> ChiSquare:
@@ -170,19 +164,11 @@ def chi_square(expected: Counts, observed: Counts) -> ChiSquare:
     >>> chi_square(np.array([40, 60]), np.array([60, 40])).statistic
     8.0
     """
-    if not _comparable(expected, observed):
+    found = _distances(expected, observed)
+    if found is None:
         return ChiSquare(NAN, 0, NAN)
-    seen = (expected > 0) | (observed > 0)
-    table = np.stack((expected[seen], observed[seen])).astype(np.float64)
-    if table.shape[1] == 1:
-        return ChiSquare(0.0, 0, 1.0)
-    table = _pool(table)
-    if table.shape[1] < 2:
-        return ChiSquare(NAN, 0, NAN)
-    due = table.sum(axis=1, keepdims=True) * (table.sum(axis=0) / table.sum())
-    statistic = float(((table - due) ** 2 / due).sum())
-    dof = table.shape[1] - 1
-    return ChiSquare(statistic, dof, float(special.chdtrc(dof, statistic)))
+    p_value = chi_square_p_values(found.chi_square, found.dof)
+    return ChiSquare(float(found.chi_square[0]), int(found.dof[0]), float(p_value[0]))
 
 
 def rate_difference(
@@ -196,17 +182,10 @@ def rate_difference(
     >>> round(rate_difference(20, 100, 40, 100).z, 4)  # 0.2 / sqrt(0.3 * 0.7 * 2 / 100)
     3.0861
     """
-    if not (0 <= expected_hits <= expected_n and 0 <= observed_hits <= observed_n):
-        return RateDifference(NAN, NAN, NAN)
-    if not expected_n or not observed_n:
-        return RateDifference(NAN, NAN, NAN)
-    difference = observed_hits / observed_n - expected_hits / expected_n
-    pooled = (expected_hits + observed_hits) / (expected_n + observed_n)
-    variance = pooled * (1 - pooled) * (1 / expected_n + 1 / observed_n)
-    if variance <= 0:
-        return RateDifference(difference, 0.0, 1.0)
-    z = difference / math.sqrt(variance)
-    return RateDifference(difference, z, 2 * float(special.ndtr(-abs(z))))
+    sides = (expected_hits, expected_n, observed_hits, observed_n)
+    with quiet():
+        found = differences.rate_differences(*(np.array([side], np.int64) for side in sides))
+    return RateDifference(float(found.difference[0]), float(found.z[0]), float(found.p_value[0]))
 
 
 def mean_difference(
@@ -220,52 +199,39 @@ def mean_difference(
     >>> mean_difference((100, 1.0, 0.0), (100, 1.0, 0.0)).p_value
     1.0
     """
-    n, mean, sd = expected
-    m, mean_now, sd_now = observed
-    none = MeanDifference(NAN, NAN, NAN, NAN, NAN)
-    if n < 2 or m < 2 or not all(map(math.isfinite, (mean, sd, mean_now, sd_now))):
-        return none
-    difference = mean_now - mean
-    # One unit for all, so that squares of very large or very small values stay representable.
-    unit = max(sd, sd_now)
-    if unit == 0:
-        if difference == 0:
-            return MeanDifference(0.0, 0.0, 0.0, n + m - 2, 1.0)
-        return MeanDifference(difference, 0.0, math.copysign(math.inf, difference), n + m - 2, 0.0)
-    if not math.isfinite(difference):
-        return none
-    a, b = (sd / unit) ** 2 / (n - 1), (sd_now / unit) ** 2 / (m - 1)
-    error = math.sqrt(a + b)
-    t = difference / unit / error
-    dof = (a + b) ** 2 / (a * a / (n - 1) + b * b / (m - 1))
-    p_value = 2 * float(special.stdtr(dof, -abs(t)))
-    return MeanDifference(difference, error * unit, t, dof, p_value)
+    with quiet():
+        found = differences.mean_differences(*_one(expected), *_one(observed))
+    return MeanDifference(
+        float(found.difference[0]),
+        float(found.standard_error[0]),
+        float(found.t[0]),
+        float(found.dof[0]),
+        float(found.p_value[0]),
+    )
+
+
+def _one(side: tuple[int, float, float]) -> tuple[Counts, Floats, Floats]:
+    n, mean, sd = side
+    return np.array([n], np.int64), np.array([mean], np.float64), np.array([sd], np.float64)
 
 
 def _comparable(expected: Counts, observed: Counts) -> bool:
-    if expected.ndim != 1 or expected.shape != observed.shape or not len(expected):
-        return False
-    if min(expected.min(), observed.min()) < 0:
-        return False
-    return bool(expected.any()) and bool(observed.any())
+    return expected.ndim == 1 and expected.shape == observed.shape and len(expected) > 0
 
 
-def _shares(counts: Counts) -> Floats:
-    # Summed as doubles: the int64 sum of counts near 2**63 would wrap round.
-    weights = counts.astype(np.float64)
-    shares: Floats = weights / weights.sum()
-    return shares
+def _distances(expected: Counts, observed: Counts) -> Distances | None:
+    if not _comparable(expected, observed):
+        return None
+    slices = Slices.of_sizes([len(expected)])
+    with quiet():
+        return distances(slices, Side.of(expected, slices), Side.of(observed, slices))
 
 
-def _pool(table: Floats) -> Floats:
-    """The table with sparse cells in one: float64 [2, fewer cells]."""
-    total, cells = table.sum(), table.sum(axis=0)
-    needed = SMALLEST_EXPECTED * total / table.sum(axis=1).min()
-    if (cells >= needed).all():
-        return table
-    table = table[:, np.argsort(cells, kind="stable")]
-    ordered = table.sum(axis=0)
-    sparse = int(np.count_nonzero(ordered < needed))
-    while ordered[:sparse].sum() < needed and sparse < len(ordered):
-        sparse += 1
-    return np.column_stack((table[:, :sparse].sum(axis=1), table[:, sparse:]))
+def _ordered(expected: Counts, observed: Counts, steps: Floats) -> tuple[float, float]:
+    slices = Slices.of_sizes([len(expected)])
+    with quiet():
+        usual, now = (
+            running_shares(slices, Side.of(side, slices)) for side in (expected, observed)
+        )
+        greatest, moved = ordered_distances(slices, usual, now, steps)
+    return float(greatest[0]), float(moved[0])

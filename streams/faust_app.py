@@ -13,8 +13,9 @@ import faust
 from streams.changelog import Changelog
 from streams.faust_broker import app_arguments, connect
 from streams.kafka import KafkaSettings
+from streams.lease import SESSION_S, Lease
 from streams.supervise import report_ready
-from streams.wire import Row, encode_rows
+from streams.wire import FindingRow, Row, encode_rows
 
 ROWS_PER_MESSAGE = 500
 
@@ -29,7 +30,7 @@ def make_app(kafka: KafkaSettings, name: str) -> faust.App:
         topic_partitions=kafka.partitions,
         web_enabled=False,
         # A killed worker's partitions are free after this time; Faust's own default is 60 s.
-        broker_session_timeout=10.0,
+        broker_session_timeout=SESSION_S,
         broker_heartbeat_interval=1.0,
         broker_commit_interval=1.0,
         broker_commit_every=1_000,
@@ -46,9 +47,10 @@ def topic(app: faust.App, kafka: KafkaSettings, name: str) -> Any:
     return app.topic(kafka.topic(name), key_type=bytes, value_type=bytes)
 
 
-def table(app: faust.App, kafka: KafkaSettings, name: str) -> Changelog:
-    """A changelog-backed table."""
-    return Changelog(app.Table(name, key_type=bytes, value_type=bytes, partitions=kafka.partitions))
+def table(app: faust.App, kafka: KafkaSettings, name: str, lease: Lease) -> Changelog:
+    """A changelog-backed table, written only while ``lease`` holds."""
+    stored = app.Table(name, key_type=bytes, value_type=bytes, partitions=kafka.partitions)
+    return Changelog(stored, lease.check)
 
 
 def on_assignment(app: faust.App, changed: Callable[[set[int]], None]) -> None:
@@ -75,7 +77,7 @@ async def crash_on_failure(app: faust.App, work: Awaitable[None]) -> None:
         raise
 
 
-async def send_rows(to: Any, rows: Sequence[Row]) -> list[Awaitable[object]]:
+async def send_rows(to: Any, rows: Sequence[Row | FindingRow]) -> list[Awaitable[object]]:
     """Rows for the store, some hundred a message."""
     return [
         await to.send(value=encode_rows(rows[at : at + ROWS_PER_MESSAGE]))

@@ -2,15 +2,22 @@
 
 from __future__ import annotations
 
-from detectors.layout import Header
+import functools
+
+import numpy as np
+
+from detectors.column_figures import Figures, figures_of, quantiles_of
+from detectors.layout import ColumnSpec, Header, Kind, Layout
 from detectors.release import Release
-from detectors.summary import NumericSummary, Summaries
+from detectors.summary import Summaries
 from detectors.thresholds import ERROR
 from streams.model_state import IntervalKey
-from streams.wire import Row, nullable, release_row
+from streams.wire import Row, release_row
 
 MOST_CATEGORIES = 50
 """Of one column in one row: the most frequent."""
+_FIGURES = ("mean", "sd", "min", "max", "p50", "p95", "p99", "p999")
+_NOTHING: Row = dict.fromkeys(_FIGURES)
 
 
 def window_rows(
@@ -34,11 +41,10 @@ def window_rows(
         "events": summaries.events,
         "offset": offset,
     }
-    empty: Row = dict.fromkeys(("mean", "sd", "min", "max", "p50", "p95", "p99", "p999"))
     rows: list[Row] = [
         {
             **place,
-            **empty,
+            **_NOTHING,
             "column": ERROR,
             "kind": "rate",
             "n": predictions,
@@ -49,34 +55,60 @@ def window_rows(
             "categories": {},
         }
     ]
-    for column in summaries.columns():
-        if not column.n + column.errors:
+    figures = figures_of(summaries)
+    layout, vector = summaries.layout, summaries.vector.tolist()
+    counts = figures.counts.T.tolist()
+    values = _numbers(summaries, figures)
+    for (name, kind, spec, first, last), (n, _, errors, nulls), shown in zip(
+        _columns(layout), counts, values, strict=True
+    ):
+        if not (n or errors):
             continue
         row = {
             **place,
-            **empty,
-            "column": column.spec.name,
-            "kind": column.spec.kind.value,
-            "n": column.n,
-            "nulls": column.nulls,
-            "errors": column.errors,
-            "histogram": column.bins.tolist(),
-            "categories": {},
+            "column": name,
+            "kind": kind,
+            "n": n,
+            "nulls": nulls,
+            "errors": errors,
+            "histogram": vector[first:last],
         }
-        if isinstance(column, NumericSummary):
-            row |= {
-                "mean": nullable(column.mean),
-                "sd": nullable(column.sd),
-                "min": nullable(column.minimum),
-                "max": nullable(column.maximum),
-                "p50": nullable(column.quantile(0.5)),
-                "p95": nullable(column.quantile(0.95)),
-                "p99": nullable(column.quantile(0.99)),
-                "p999": nullable(column.quantile(0.999)),
-            }
+        if spec is None:
+            row |= zip(_FIGURES, shown, strict=True)
+            row["categories"] = {}
         else:
-            counts = column.counts()
-            most = sorted(counts, key=lambda name: (-counts[name], name))[:MOST_CATEGORIES]
-            row["categories"] = {name: counts[name] for name in most}
+            row |= _NOTHING
+            row["categories"] = _most_frequent(summaries, spec, row["histogram"])
         rows.append(row)
     return rows
+
+
+@functools.lru_cache(maxsize=1_024)
+def _columns(layout: Layout) -> list[tuple[str, str, ColumnSpec | None, int, int]]:
+    """By column its name, its kind, its specification if it has categories, and where its bins
+    stand in the vector."""
+    found: list[tuple[str, str, ColumnSpec | None, int, int]] = []
+    for spec in layout.columns:
+        first = layout.starts[spec.key] + spec.first_bin
+        text = spec if spec.kind is Kind.CATEGORICAL else None
+        found.append((spec.name, spec.kind.value, text, first, first + spec.bins))
+    return found
+
+
+def _numbers(summaries: Summaries, figures: Figures) -> list[list[float | None]]:
+    """What :data:`_FIGURES` names, for each column; None where it is not a number."""
+    found = np.concatenate((figures.values[:2], summaries.extremes, quantiles_of(summaries))).T
+    boxed = found.astype(object)
+    boxed[~np.isfinite(found)] = None
+    shown: list[list[float | None]] = boxed.tolist()
+    return shown
+
+
+def _most_frequent(summaries: Summaries, spec: ColumnSpec, bins: list[int]) -> dict[str, int]:
+    """The most frequent first, and equal ones by name."""
+    ranked = [(-n, name) for name, n in zip(spec.categories, bins, strict=True) if n]
+    rest = summaries.categories.get(spec.name)
+    if rest is not None:
+        ranked += [(-n, name) for name, n in rest.counts.items()]
+    ranked.sort()
+    return {name: -n for n, name in ranked[:MOST_CATEGORIES]}

@@ -9,7 +9,7 @@ writes; verdicts carry the whole verdict beside them.
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from hashlib import blake2b
 from typing import Any
 
@@ -161,7 +161,7 @@ def unpack(packed: Packed, layout: Layout) -> Summaries:
 Row = dict[str, Any]
 
 
-def encode_rows(rows: Sequence[Row], **beside: Any) -> bytes:
+def encode_rows(rows: Sequence[Row | FindingRow], **beside: Any) -> bytes:
     return msgspec.json.encode({**beside, "rows": rows})
 
 
@@ -173,33 +173,85 @@ def release_row(release: Release) -> Row:
     return {"model": release.model, "version": release.version, "role": release.role.value}
 
 
+class FindingRow(msgspec.Struct, frozen=True, gc=False):
+    """A row of the table ``findings``. As JSON, what is not a finite number is null."""
+
+    model: str
+    version: str
+    role: str
+    segment: str
+    column: str
+    window_ms: int
+    window_start: int
+    window_end: int
+    detector: str
+    against: str
+    revision: int
+    statistic: float
+    threshold: float
+    n: int
+    n_against: int
+    outcome: str
+    reason: str
+    decides: bool
+    critical: bool
+    evidence: str
+    effect: float
+    effect_low: float
+    effect_high: float
+    direction: str
+    onset: int
+    offset: int
+
+
+def finding_rows(findings: Iterable[Finding], offset: int) -> list[FindingRow]:
+    """For :func:`encode_rows`: a window has some ten findings a column, so this is on the way of
+    every one of them."""
+    rows: list[FindingRow] = []
+    known: Release | None = None
+    role = ""
+    for f in findings:
+        release = f.release
+        if release is not known:
+            known, role = release, release.role.value
+        rows.append(
+            FindingRow(
+                release.model,
+                release.version,
+                role,
+                f.segment,
+                f.column,
+                f.window_ms,
+                f.window_start_ms,
+                f.window_start_ms + f.window_ms,
+                f.detector,
+                f.against,
+                f.revision,
+                f.statistic,
+                f.threshold,
+                f.n,
+                f.n_against,
+                f.outcome,
+                f.reason,
+                f.decides,
+                f.critical,
+                f.evidence,
+                f.effect,
+                f.effect_low,
+                f.effect_high,
+                f.direction,
+                f.onset_ms,
+                offset,
+            )
+        )
+    return rows
+
+
 def finding_row(finding: Finding, offset: int) -> Row:
-    return {
-        **release_row(finding.release),
-        "segment": finding.segment,
-        "column": finding.column,
-        "window_ms": finding.window_ms,
-        "window_start": finding.window_start_ms,
-        "window_end": finding.window_end_ms,
-        "detector": finding.detector,
-        "against": finding.against,
-        "revision": finding.revision,
-        "statistic": nullable(finding.statistic),
-        "threshold": nullable(finding.threshold),
-        "n": finding.n,
-        "n_against": finding.n_against,
-        "outcome": finding.outcome.value,
-        "reason": finding.reason,
-        "decides": finding.decides,
-        "critical": finding.critical,
-        "evidence": finding.evidence.value,
-        "effect": nullable(finding.effect),
-        "effect_low": nullable(finding.effect_low),
-        "effect_high": nullable(finding.effect_high),
-        "direction": finding.direction,
-        "onset": finding.onset_ms,
-        "offset": offset,
-    }
+    """The row as the store reads it."""
+    (row,) = finding_rows((finding,), offset)
+    read: Row = msgspec.json.decode(msgspec.json.encode(row))
+    return read
 
 
 def verdict_row(verdict: Verdict) -> Row:

@@ -13,7 +13,7 @@ from detectors.finding import Finding, Outcome
 from detectors.layout import Layout
 from detectors.release import Release, Role
 from detectors.summary import Summaries
-from detectors.table import summarize_table
+from detectors.table import reference_of, summarize_table
 from detectors.thresholds import (
     Against,
     Comparison,
@@ -144,3 +144,102 @@ def test_limits_that_cannot_be_meant_are_refused(wrong: float) -> None:
         Limit(Detector.PSI, wrong)
     with pytest.raises(ValueError, match="z must"):
         Limit(Detector.PSI, 0.2, z=wrong)
+
+
+def columns(names: list[str], n: int, seed: int, move: float = 0.0) -> Any:
+    """Numbers and text, some with nulls, constant, tiny or huge."""
+    found: dict[str, Any] = {}
+    for name in names:
+        rng = np.random.default_rng([seed, *name.encode()])
+        values = rng.normal(move, 1, n)
+        shape = {"c": np.full(n, 5.0 + round(move)), "h": values * 1e300, "t": values * 1e-12}
+        if name.startswith("features.text"):
+            found[name] = pa.array(rng.choice(["a", "b", "c", "d"], n))
+        else:
+            values = shape.get(name[-1], values)
+            values[rng.random(n) < 0.1] = nan
+            found[name] = pa.array(values, from_pandas=True)
+    return pa.table(found)
+
+
+NAMES = [
+    "features.a",
+    "features.b",
+    "features.c",
+    "features.h",
+    "features.t",
+    "features.text1",
+    "features.text2",
+    "latency_ms",
+    "scores.quality",
+]
+
+
+@pytest.mark.parametrize("referenced", [True, False])
+@pytest.mark.parametrize("seed", range(4))
+def test_a_columns_findings_do_not_depend_on_its_neighbours_to_the_last_bit(
+    seed: int, *, referenced: bool
+) -> None:
+    """Which columns share a flush, and so a layout, is chance: a replay must find the same."""
+    limits = tuple(Limit(detector, 0.01, "*", Against.PRODUCTION) for detector in Detector)
+    settings = ThresholdSettings(limits=limits)
+    now, usual = columns(NAMES, 400, seed, 0.3), columns(NAMES, 900, seed + 10)
+    reference = reference_of(usual) if referenced else None
+
+    def found(names: list[str]) -> dict[tuple[str, str], Finding]:
+        sides = [summarize_table(table.select(names), reference) for table in (now, usual)]
+        comparison = Comparison(sides[0], sides[1], "production:1", Against.PRODUCTION)
+        judged_now = judge_columns(settings, comparison, PLACE)
+        return {(finding.column, finding.detector): finding for finding in judged_now}
+
+    whole = found(NAMES)
+    assert len(whole) > 80
+    for part in (NAMES[:1], NAMES[3:5], NAMES[5:6], NAMES[::2]):
+        for key, finding in found(part).items():
+            assert finding == whole[key]
+
+
+def test_a_column_that_only_one_side_knows_is_compared_as_if_it_were_empty_there() -> None:
+    usual = columns(NAMES, 900, 1)
+    reference = reference_of(usual)
+    less = summarize_table(columns(NAMES[2:], 400, 2), reference)
+    more = summarize_table(columns([*NAMES, "features.new"], 400, 2), reference)
+    for side in (less, more):
+        comparison = Comparison(side, reference.summaries, "reference:1", Against.REFERENCE)
+        found = judge_columns(ThresholdSettings(), comparison, PLACE)
+        missing = {f.column: f.statistic for f in found if f.detector == "missing_rate"}
+        assert missing["features.a"] == pytest.approx(1 - 0.1 if side is less else 0.0, abs=0.05)
+        assert ("features.new" in missing) == (side is more)
+        unseen = [f for f in found if f.column == "features.new" and f.detector != "missing_rate"]
+        assert {f.outcome for f in unseen} <= {Outcome.INSUFFICIENT}
+
+
+def test_a_reference_of_one_row_and_empty_sides_are_no_answer() -> None:
+    table_of_one = columns(NAMES, 1, 3)
+    reference = reference_of(table_of_one)
+    full = summarize_table(columns(NAMES, 400, 4), reference)
+    empty = Summaries.empty(full.layout)
+    for current in (full, empty):
+        comparison = Comparison(current, reference.summaries, "reference:1", Against.REFERENCE)
+        found = judge_columns(ThresholdSettings(), comparison, PLACE)
+        assert {finding.outcome for finding in found} == {Outcome.INSUFFICIENT}
+        assert all(finding.reason for finding in found)
+
+
+def test_only_deciding_findings_are_told_in_words() -> None:
+    limit = Limit(Detector.MISSING_RATE, 0.5, "features.a", Against.PRODUCTION)
+    found = judged(columns(NAMES, 400, 5), columns(NAMES, 400, 6), limit)
+    assert "missing, was" in found["features.a", "missing_rate"].reason
+    assert found["features.a", "psi"].reason == "no limit set"
+
+
+def test_a_column_mostly_text_before_is_judged_as_text_and_its_numbers_are_missing() -> None:
+    reference = None
+    before = summarize_table(pa.table({"features.x": ["a", "b"] * 250}), reference)
+    numbers = summarize_table(pa.table({"features.x": [1.0] * 500}), reference)
+    comparison = Comparison(numbers, before, "production:1", Against.PRODUCTION)
+    found = judge_columns(ThresholdSettings(), comparison, PLACE)
+    mine = {f.detector: f for f in found if f.column == "features.x"}
+    assert "wasserstein" not in mine
+    assert mine["psi"].outcome is Outcome.INSUFFICIENT
+    assert (mine["psi"].n, mine["psi"].n_against) == (0, 500)

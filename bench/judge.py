@@ -1,0 +1,237 @@
+"""What the judge costs for each key (a column of a release) and pane, split by its parts.
+
+Deltas of one model with twenty releases, production and nineteen canaries, go through
+:class:`streams.judge.ModelJudge` as they do in the worker: one delta a second, panes of 10 s,
+windows of a minute, an hour and a day of which the minute closes. Kafka, Faust and the changelog
+are left out. Per-part figures come from the calls that the judge makes, timed one by one on the
+windows of the last minute.
+"""
+
+from __future__ import annotations
+
+import gc
+import time
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from typing import Any
+
+import msgspec
+
+from bench.events import START_MS, Shape, arrow_table, generate, reference_of
+from bench.measure import Spread, report, show
+from detectors.canary_rules import CanarySettings
+from detectors.drift_settings import DriftSettings
+from detectors.finding import Finding
+from detectors.reference import Reference
+from detectors.release import ALL, Release, Role
+from detectors.summary import Summaries
+from detectors.table import summarize_table
+from detectors.thresholds import Against, Comparison, Place, ThresholdSettings, judge_columns
+from streams.evidence import EvidenceSettings
+from streams.figures import window_rows
+from streams.judge import ModelJudge, ModelSettings
+from streams.model_state import IntervalKey, ModelState
+from streams.standing import JudgeSettings
+from streams.timeline import PartitionTime, TimeSettings
+from streams.wire import Delta, Group, Progress, Row, encode_rows, finding_rows, pack
+
+MODEL = "fraud"
+TOPIC = ("predictions", 0)
+RELEASES = 20
+_REFERENCE_ROWS = 20_000
+_ROWS_A_SECOND = 50
+_SECONDS = 60
+_WITHOUT_EVIDENCE = EvidenceSettings(DriftSettings(enabled=False), CanarySettings(enabled=False))
+_TIME = TimeSettings()
+_FLUSHES = _TIME.pane_ms // 1_000
+_PANES = _TIME.windows_ms[0] // _TIME.pane_ms
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Scene:
+    """``seconds``: what each release's events of one second add up to, in groups without a pane;
+    of some seconds, so that the same numbers do not come again and again."""
+
+    columns: int
+    reference: Reference
+    seconds: tuple[tuple[Group, ...], ...]
+    windows: tuple[Summaries, ...]
+    """A minute of each release, production first."""
+
+    @property
+    def keys(self) -> int:
+        return RELEASES * self.columns
+
+
+def scene_of(columns: int) -> Scene:
+    shape = Shape(numeric=columns * 4 // 5, text=columns - columns * 4 // 5)
+    reference = reference_of(generate(_REFERENCE_ROWS, 7, shape), MODEL)
+    seconds: list[list[Group]] = [[] for _ in range(_SECONDS)]
+    windows: list[Summaries] = []
+    for number in range(RELEASES):
+        minute: Summaries | None = None
+        for at in range(_SECONDS):
+            table = arrow_table(generate(_ROWS_A_SECOND, 100 * at + number, shape))
+            table = table.drop_columns(["ts", "model", "version", "role"])
+            second = summarize_table(table, reference)
+            seconds[at].append(Group(str(number), _role(number), ALL, 0, pack(second)))
+            minute = minute.merge(second) if minute is not None else second
+        if minute is not None:
+            windows.append(minute)
+    return Scene(columns, reference, tuple(map(tuple, seconds)), tuple(windows))
+
+
+def _role(number: int) -> Role:
+    return Role.CANARY if number else Role.PRODUCTION
+
+
+class Drive:
+    """Feeds a judge in the order in which a worker's records come. Seconds of CPU are kept apart
+    for deltas, for panes that close and for windows that close."""
+
+    def __init__(self, scene: Scene, evidence: EvidenceSettings) -> None:
+        settings = ModelSettings(_TIME, ThresholdSettings(), JudgeSettings(), evidence)
+        known = {scene.reference.id: scene.reference}
+        state = ModelState(MODEL, reference=scene.reference.id)
+        self._judge = ModelJudge(state, {}, settings, known.get, {})
+        self._columns = tuple(spec.key for spec in scene.windows[0].layout.columns)
+        self._scene = scene
+        self._offset = 0
+        self._at_ms = START_MS - START_MS % _TIME.windows_ms[0]
+        self.deltas = self.panes = self.windows = 0.0
+        self.findings = 0
+
+    def minute(self) -> None:
+        """All panes of one window of a minute."""
+        for _ in range(_PANES):
+            for flush in range(_FLUSHES):
+                some = self._scene.seconds[(self._offset * 7 + flush) % _SECONDS]
+                groups = tuple(msgspec.structs.replace(each, pane_ms=self._at_ms) for each in some)
+                wall_ms = self._at_ms + flush * 1_000
+                delta = Delta(
+                    "bench",
+                    MODEL,
+                    self._scene.reference.id,
+                    self._columns,
+                    (TOPIC[0],),
+                    wall_ms,
+                    groups,
+                )
+                self.deltas += _seconds(lambda delta=delta: self._take(delta))  # type: ignore[misc]
+            self._at_ms += _TIME.pane_ms
+            spent = _seconds(self._advance)
+            if self._at_ms % _TIME.windows_ms[0]:
+                self.panes += spent
+            else:
+                self.windows += spent
+
+    def _take(self, delta: Delta) -> None:
+        self._offset += 1
+        self._judge.begin()
+        self._judge.delta(delta, self._offset)
+
+    def _advance(self) -> None:
+        """The watermark passes the end of the pane."""
+        self._offset += 1
+        self._judge.begin()
+        newest = {TOPIC: PartitionTime(self._at_ms + _TIME.out_of_orderness_ms, False, 1)}
+        outputs = self._judge.progress(Progress("bench", self._at_ms, ()), newest, self._offset)
+        self.findings += len(outputs.findings)
+
+
+def _seconds(work: Callable[[], object]) -> float:
+    began = time.process_time()
+    work()
+    return time.process_time() - began
+
+
+def run(quick: bool) -> str:
+    """Microseconds of CPU per key and pane; the table, and the last line."""
+    sizes = (25, 50)
+    rounds = 3 if quick else 9
+    figures: dict[str, Any] = {}
+    for columns in sizes:
+        scene = scene_of(columns)
+        line, parts = _line(scene, rounds), _parts(scene, rounds)
+        for title, found in (("pane of 10 s", line), ("window of a minute", parts)):
+            show(
+                f"The judge, {RELEASES} releases x {columns} columns",
+                (f"per key and {title}", "us"),
+                [[name, str(spread)] for name, spread in found.items()],
+            )
+        figures[f"columns_{columns}"] = {
+            part: {name.replace(" ", "_"): spread.fields() for name, spread in found.items()}
+            for part, found in (("us_per_key_and_pane", line), ("us_per_key_and_window", parts))
+        }
+    return report("judge", "quick" if quick else "full", {"releases": RELEASES, **figures})
+
+
+def _line(scene: Scene, rounds: int) -> dict[str, Spread]:
+    """The judge as a whole, with and without evidence."""
+    found: dict[str, Spread] = {}
+    for name, evidence in (("classical", _WITHOUT_EVIDENCE), ("evidence", EvidenceSettings())):
+        drive = Drive(scene, evidence)
+        drive.minute()
+        spent: list[tuple[float, float, float]] = []
+        gc.collect()
+        for _ in range(rounds):
+            drive.deltas = drive.panes = drive.windows = 0.0
+            drive.minute()
+            spent.append((drive.deltas, drive.panes, drive.windows))
+        a_key = 1e6 / (scene.keys * _PANES)
+        deltas, panes, windows = (
+            Spread.of(part).scaled(a_key) for part in zip(*spent, strict=True)
+        )
+        found |= {
+            f"{name}: deltas merged ({_FLUSHES} a pane)": deltas,
+            f"{name}: panes closed": panes,
+            f"{name}: a window a minute closed": windows,
+            f"{name}: in all": Spread.of([sum(part) for part in spent]).scaled(a_key),
+        }
+    return found
+
+
+def _parts(scene: Scene, rounds: int) -> dict[str, Spread]:
+    """What the judge calls when a window closes, one by one. A canary has one row and two
+    comparisons a column; the hour and the day add a sixtieth and less."""
+    rows: list[Row] = []
+    findings: list[list[Finding]] = [[], []]
+    key = IntervalKey(_TIME.windows_ms[0], START_MS, "1", Role.CANARY, ALL)
+    place = Place(Release(MODEL, "1", Role.CANARY), ALL, key.length_ms, key.start_ms, 0)
+    settings = ThresholdSettings()
+
+    def compare(windows: list[Summaries], at: int) -> None:
+        for window in windows[1:]:
+            side = (scene.reference.summaries, windows[0])[at]
+            kind = (Against.REFERENCE, Against.PRODUCTION)[at]
+            findings[at] += judge_columns(settings, Comparison(window, side, "x", kind), place)
+
+    spent: dict[str, list[float]] = {}
+    for _ in range(rounds):
+        rows.clear()
+        for found in findings:
+            found.clear()
+        # As new ones, so that nothing is remembered of them.
+        windows = [replace(window) for window in scene.windows]
+        for name, work in (
+            ("rows", lambda: _rows(rows, place.release, key, windows)),  # noqa: B023
+            ("statistics against the reference", lambda: compare(windows, 0)),  # noqa: B023
+            ("statistics against production", lambda: compare(windows, 1)),  # noqa: B023
+            ("rows encoded", lambda: encode_rows(rows)),
+            (
+                "findings of one comparison encoded",
+                lambda: encode_rows(finding_rows(findings[0], 1)),
+            ),
+        ):
+            spent.setdefault(name, []).append(_seconds(work))
+    merged = [replace(window) for window in scene.windows]
+    spent["one merge"] = [
+        _seconds(lambda: [window.merge(window) for window in merged[1:]]) for _ in range(rounds)
+    ]
+    keys = scene.columns * (RELEASES - 1)
+    return {name: Spread.of(figures).scaled(1e6 / keys) for name, figures in spent.items()}
+
+
+def _rows(rows: list[Row], release: Release, key: IntervalKey, windows: list[Summaries]) -> None:
+    for window in windows[1:]:
+        rows += window_rows(release, key, window, 0, 1)

@@ -1,0 +1,301 @@
+"""Two summaries compared, all columns at once: see :mod:`detectors.comparison` for which cells.
+
+**Guarantee.** What is found of a column is the same to the last bit whichever other columns stand
+beside it, and no answer is NaN.
+"""
+
+from __future__ import annotations
+
+import functools
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+
+import numpy as np
+from numpy.typing import NDArray
+
+from detectors.cell_statistics import (
+    Distances,
+    Side,
+    Slices,
+    distances,
+    ordered_distances,
+    running_shares,
+    steps_between,
+)
+from detectors.column_directions import (
+    Scores,
+    category_directions,
+    numeric_directions,
+    scores_of,
+)
+from detectors.column_figures import Figures, figures_of
+from detectors.comparison_plan import Plan, plan_of
+from detectors.layout import Kind, Layout
+from detectors.loose_cells import deciles, shared_buckets, shared_categories
+from detectors.sketch import Sketch
+from detectors.summary import Summaries
+
+Ints = NDArray[np.int64]
+Floats = NDArray[np.float64]
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Usual:
+    """What does not depend on the current side: worked out once for a reference. ``figures``: of
+    the columns in the order of comparison; ``side``: of binned columns; ``numbers``, ``running``,
+    ``steps``: of the binned numbers among them."""
+
+    figures: Figures
+    side: Side
+    numbers: Side
+    running: Floats
+    steps: Floats
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Compared:
+    """All columns of two summaries, compared. Arrays by column stand in the order of ``plan``;
+    ``kolmogorov_smirnov`` and ``wasserstein`` are NaN for categories. ``names``: of the cells of
+    categories without common bins, by the column's place."""
+
+    plan: Plan
+    current: Summaries
+    usual: Figures
+    now: Figures
+    slices: Slices
+    usual_side: Side
+    now_side: Side
+    distances: Distances
+    kolmogorov_smirnov: Floats
+    wasserstein: Floats
+    names: Mapping[int, tuple[str, ...]]
+    known: Usual
+
+
+def compare(reference: Summaries, current: Summaries, *, lasting: bool = False) -> Compared:
+    """Every column that either side has; of summaries on different references, that both have.
+    Never raises for what the summaries hold. Call within :func:`detectors.cell_statistics.quiet`.
+
+    ``lasting``: the reference will be compared with again and again, so that what is worked out of
+    it alone is worth keeping for long.
+    """
+    if reference.layout.reference == current.layout.reference:
+        # A column that one side never sent is empty there.
+        layout = _union(reference.layout, current.layout)
+        widened = _lasting_widened if lasting else _widened
+        reference, current = widened(reference, layout), _widened(current, layout)
+    plan = plan_of(reference.layout, current.layout)
+    known = (_lasting_usual if lasting else _passing_usual)(reference, plan)
+    now = figures_of(current).take(plan.now_columns)
+    counts = _counts(current, plan, plan.now_cells)
+    if len(plan.columns) > plan.binned:
+        return _compare_loose(reference, current, plan, known, now, counts)
+    side = Side.of(counts, plan.slices)
+    running = running_shares(plan.number_slices, _numbers(side, plan))
+    ks, moved = ordered_distances(plan.number_slices, known.running, running, known.steps)
+    texts = np.full(plan.binned - plan.binned_numbers, np.nan)
+    return Compared(
+        plan,
+        current,
+        known.figures,
+        now,
+        plan.slices,
+        known.side,
+        side,
+        distances(plan.slices, known.side, side),
+        np.concatenate((ks, texts)),
+        _not_less_than_the_shift(np.concatenate((moved, texts)), known.figures, now),
+        {},
+        known,
+    )
+
+
+def directions(compared: Compared, numbers: bool = True, texts: bool = True) -> tuple[Ints, Ints]:
+    """A :class:`Direction` by column, and the cell that a category's direction is about; NONE for
+    the kinds that are not asked for."""
+    plan = compared.plan
+    columns = len(plan.columns)
+    found, at = np.zeros(columns, np.int64), np.zeros(columns, np.int64)
+    loose = columns > plan.binned
+    is_text = np.array([spec.kind is Kind.CATEGORICAL for spec in plan.columns], np.bool_)
+    if numbers and not loose and plan.binned_numbers:
+        here = _numbers(compared.now_side, plan)
+        scores = _scores(compared.known, plan)
+        slices = plan.number_slices
+        found[: plan.binned_numbers] = numeric_directions(
+            slices, compared.known.numbers, here, scores
+        )
+    elif numbers and loose:
+        slices, usual, now = compared.slices, compared.usual_side, compared.now_side
+        told = numeric_directions(slices, usual, now, scores_of(slices, usual))
+        found[~is_text] = told[~is_text]
+    if texts and is_text.any():
+        told, cell = category_directions(
+            compared.slices, compared.usual_side, compared.now_side, compared.distances.change
+        )
+        found[is_text], at[is_text] = told[is_text], cell[is_text]
+    return found, at
+
+
+def _compare_loose(
+    reference: Summaries,
+    current: Summaries,
+    plan: Plan,
+    known: Usual,
+    now: Figures,
+    counts: Ints,
+) -> Compared:
+    """With columns that have no common bins behind those that have."""
+    last = plan.binned + plan.loose_numbers
+    names: dict[int, tuple[str, ...]] = {}
+    fine: list[tuple[Ints, Ints, Floats]] = []
+    cells: list[tuple[Ints, Ints]] = []
+    nothing = Sketch.empty()
+    for spec in plan.columns[plan.binned : last]:
+        sketches = (side.sketches.get(spec.name, nothing) for side in (reference, current))
+        fine.append(_not_empty(*shared_buckets(*sketches)))
+        cells.append(deciles(*fine[-1][:2]))
+    for place, spec in enumerate(plan.columns[last:], last):
+        usual_text, now_text = reference.categorical(spec.name), current.categorical(spec.name)
+        if usual_text is None or now_text is None:
+            raise LookupError(f"column {spec.name!r} is in the plan and not in its layouts")
+        names[place], *both = shared_categories(usual_text, now_text)
+        cells.append((both[0], both[1]))
+    sizes = np.bincount(plan.slices.of, minlength=plan.binned).tolist()
+    slices = Slices.of_sizes([*sizes, *(len(expected) for expected, _ in cells)])
+    usual = [_counts(reference, plan, plan.usual_cells), *(expected for expected, _ in cells)]
+    usual_side = Side.of(np.concatenate(usual), slices)
+    side = Side.of(np.concatenate([counts, *(observed for _, observed in cells)]), slices)
+    ks, moved = np.full(len(plan.columns), np.nan), np.full(len(plan.columns), np.nan)
+    binned = _numbers(Side.of(counts, plan.slices), plan)
+    first = plan.binned_numbers
+    ks[:first], moved[:first] = ordered_distances(
+        plan.number_slices, known.running, running_shares(plan.number_slices, binned), known.steps
+    )
+    unit = known.figures.sd[plan.binned : last]
+    ks[plan.binned : last], moved[plan.binned : last] = _fine_distances(fine, unit)
+    return Compared(
+        plan,
+        current,
+        known.figures,
+        now,
+        slices,
+        usual_side,
+        side,
+        distances(slices, usual_side, side),
+        ks,
+        _not_less_than_the_shift(moved, known.figures, now),
+        names,
+        known,
+    )
+
+
+def _fine_distances(fine: list[tuple[Ints, Ints, Floats]], unit: Floats) -> tuple[Floats, Floats]:
+    if not fine:
+        return np.empty(0), np.empty(0)
+    expected, observed, positions = (np.concatenate(part) for part in zip(*fine, strict=True))
+    slices = Slices.of_sizes([len(part) for part, _, _ in fine])
+    usual, now = (
+        running_shares(slices, Side.of(counts, slices)) for counts in (expected, observed)
+    )
+    return ordered_distances(slices, usual, now, steps_between(slices, positions, unit))
+
+
+def _not_empty(expected: Ints, observed: Ints, middles: Floats) -> tuple[Ints, Ints, Floats]:
+    """One empty cell where there is none: a column needs one, and says NaN of it."""
+    if len(expected):
+        return expected, observed, middles
+    return np.zeros(1, np.int64), np.zeros(1, np.int64), np.zeros(1)
+
+
+def _not_less_than_the_shift(distance: Floats, usual: Figures, now: Figures) -> Floats:
+    """No transport is shorter than the distance of the means, and those are not cut off at the
+    outermost cells as the histogram is."""
+    shift = np.abs(now.mean - usual.mean) / usual.sd
+    larger = np.isfinite(shift) & (shift > distance)
+    return np.where(larger, shift, distance)
+
+
+@functools.lru_cache(maxsize=1_024)
+def _union(usual: Layout, now: Layout) -> Layout:
+    return usual.union(now)
+
+
+@functools.lru_cache(maxsize=1_024)
+def _positions(layout: Layout, wider: Layout) -> tuple[Ints, Ints]:
+    return layout.positions_in(wider), layout.columns_in(wider)
+
+
+def _widened(summaries: Summaries, layout: Layout) -> Summaries:
+    """As :meth:`Summaries.widen`, with the places remembered."""
+    if layout.same_as(summaries.layout):
+        return summaries
+    places, columns = _positions(summaries.layout, layout)
+    wide = Summaries.empty(layout)
+    wide.vector[places] = summaries.vector
+    wide.extremes[:, columns] = summaries.extremes
+    return replace(wide, sketches=summaries.sketches, categories=summaries.categories)
+
+
+_lasting_widened = functools.lru_cache(maxsize=256)(_widened)
+
+
+def _usual(reference: Summaries, plan: Plan) -> Usual:
+    figures = figures_of(reference).take(plan.usual_columns)
+    side = Side.of(_counts(reference, plan, plan.usual_cells), plan.slices)
+    numbers = _numbers(side, plan)
+    slices = plan.number_slices
+    steps = steps_between(slices, _positions_of(reference, plan), figures.sd[: plan.binned_numbers])
+    return Usual(figures, side, numbers, running_shares(slices, numbers), steps)
+
+
+_lasting_usual = functools.lru_cache(maxsize=256)(_usual)
+_passing_usual = functools.lru_cache(maxsize=16)(_usual)
+
+
+@functools.lru_cache(maxsize=256)
+def _scores(known: Usual, plan: Plan) -> Scores:
+    return scores_of(plan.number_slices, known.numbers)
+
+
+def _counts(summaries: Summaries, plan: Plan, cells: Ints) -> Ints:
+    """Counts of the cells of binned columns, int64."""
+    texts = plan.columns[plan.binned_numbers : plan.binned]
+    if not texts:
+        return summaries.vector[cells]
+    rests = [_rest(summaries, spec.name) for spec in texts]
+    return np.append(summaries.vector, np.array(rests, np.int64))[cells]
+
+
+def _rest(summaries: Summaries, name: str) -> int:
+    counts = summaries.categories.get(name)
+    return counts.total if counts is not None else 0
+
+
+def _numbers(side: Side, plan: Plan) -> Side:
+    """The binned numbers, which stand first."""
+    columns = plan.binned_numbers
+    if columns == plan.binned:
+        return side
+    cells = len(plan.number_slices.of)
+    return Side(
+        side.counts[:cells],
+        side.totals[:columns],
+        side.shares[:cells],
+        side.roots[:cells],
+        side.empty[:cells],
+    )
+
+
+def _positions_of(reference: Summaries, plan: Plan) -> Floats:
+    """Where each bin's events are taken to stand: between its edges; in the open outer bins,
+    between the edge and the reference's minimum or maximum. One far value of the current side
+    must not move a whole bin, so its own extremes are not asked."""
+    columns = plan.usual_columns[: plan.binned_numbers]
+    bounds = plan.bounds.copy()
+    first, last = plan.first_bounds, plan.last_bounds
+    bounds[first] = np.minimum(reference.extremes[0, columns], bounds[first])
+    bounds[last] = np.maximum(reference.extremes[1, columns], bounds[last])
+    # Halved before the addition: the sum of two of the largest doubles overflows.
+    bounds /= 2
+    return np.delete(bounds[:-1] + bounds[1:], last[:-1]) if len(last) else np.empty(0)
