@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from enum import StrEnum
 from typing import ClassVar
 
+from detectors.release import Role
 from detectors.season import Season
 
 DAY_MS = 86_400_000
@@ -53,7 +54,8 @@ class DriftSettings:
     stands at least so long, and three times as long as the change took to find. ``idle_after_ms``:
     the share of the budget of a segment that is silent for so long goes to the others.
     ``replay_rounds``: how often the inflation is raised before a column is left unarmed.
-    ``enabled``: whether evidence of drift is gathered at all.
+    ``enabled``: whether evidence of drift is gathered at all. ``roles``: of which releases; only
+    production's decides, as every other release is held against production.
     """
 
     __pydantic_config__: ClassVar[dict[str, str]] = {"extra": "forbid"}
@@ -70,6 +72,7 @@ class DriftSettings:
     idle_after_ms: int = 3_600_000
     replay_rounds: int = 10
     enabled: bool = True
+    roles: tuple[Role, ...] = (Role.PRODUCTION,)
 
     def __post_init__(self) -> None:
         if not (math.isfinite(self.minimum_effect) and 0 <= self.minimum_effect < 1):

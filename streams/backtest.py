@@ -42,9 +42,10 @@ from streams.evidence import EvidenceSettings
 from streams.inputs import InputSettings
 from streams.intake import Place
 from streams.internal_topics import DEADLETTERS, SUMMARIES
-from streams.judge import ModelJudge, ModelSettings, Outputs
+from streams.judge import ModelJudge, ModelSettings
 from streams.judge_state import steps
 from streams.model_state import ModelState
+from streams.outputs import Outputs
 from streams.recorded import Block, Recording, Written, in_order
 from streams.sampling import SampleSettings
 from streams.summarizer import Summarizer
@@ -258,7 +259,7 @@ class Line:
 
     def _new_judge(self, model: str) -> ModelJudge:
         own = self._config.model(model)
-        evidence = EvidenceSettings(own.drift, own.canary)
+        evidence = EvidenceSettings(own.drift, own.canary, own.paired, own.online)
         settings = ModelSettings(self._config.time, own.detect, own.judge, evidence)
         return ModelJudge(ModelState(model), {}, settings, self._by_id.get, {})
 

@@ -31,15 +31,19 @@ from detectors.drift_evidence import finding_of, ranked, readings
 from detectors.drift_settings import DriftSettings
 from detectors.drift_state import DriftState, empty_state
 from detectors.finding import Finding
+from detectors.layout import Kind, Layout
 from detectors.movement import movements
-from detectors.reference import Reference
+from detectors.online_rules import OnlineSettings
+from detectors.paired_evidence import PairedSettings
+from detectors.reference import Reference, layout_for
 from detectors.release import ALL, OTHER, Release, Role
 from detectors.summary import Summaries
 from detectors.thresholds import Place
 from detectors.upstream import Movement
 from detectors.watching import Watching, watching
 from streams.comparing import common_blocks
-from streams.model_state import Interval
+from streams.model_state import Interval, decode_interval, encode_interval
+from streams.online_book import OnlineBook
 
 log = structlog.get_logger()
 
@@ -49,6 +53,7 @@ class Part(StrEnum):
 
     DRIFT = "drift"
     CANARY = "canary"
+    ONLINE = "online"
     BUDGET = "budget"
 
 
@@ -66,11 +71,13 @@ BUDGET_KEY: Final = EvidenceKey(Part.BUDGET)
 
 class Entry(msgspec.Struct, array_like=True):
     """``upto_ms``: end of the last pane taken in; ``against``: the reference that drift stands on,
-    the production version that a canary was last compared with; ``data``: the state in bytes."""
+    the production version that a canary was last compared with; ``data``: the state in bytes;
+    ``before``: an interval in bytes, see `_Canary`."""
 
     upto_ms: int
     against: str
     data: bytes
+    before: bytes = b""
 
 
 @dataclass(frozen=True, slots=True)
@@ -79,6 +86,8 @@ class EvidenceSettings:
 
     drift: DriftSettings = field(default_factory=DriftSettings)
     canary: CanarySettings = field(default_factory=CanarySettings)
+    paired: PairedSettings = field(default_factory=PairedSettings)
+    online: OnlineSettings = field(default_factory=OnlineSettings)
 
 
 @dataclass(slots=True)
@@ -91,12 +100,14 @@ class _Drift:
 
 @dataclass(slots=True)
 class _Canary:
-    """``production``: the version it was last compared with; ``verdict``: computed when it is
-    asked for."""
+    """``production``: the version it was last compared with; ``before``: both arms together, as
+    long as there are measures that wait for enough values to fix their cells; ``verdict``: computed
+    when it is asked for."""
 
     state: CanaryState
     upto_ms: int
     production: str = ""
+    before: Interval | None = None
     verdict: CanaryVerdict | None = None
 
 
@@ -119,6 +130,10 @@ class Evidence:
         self._stored = {key: entry for key, entry in entries.items() if key != BUDGET_KEY}
         self._drift: dict[Stream, _Drift] = {}
         self._canaries: dict[tuple[str, Role], _Canary] = {}
+        self._online = OnlineBook(settings.online, reference_by_id, pane_ms)
+        for key in [key for key in self._stored if key.part is Part.ONLINE]:
+            stream = Stream(key.version, key.role, key.segment)
+            self._online.restore(stream, self._stored.pop(key).data)
         self._changed: set[EvidenceKey] = set()
         self._removed: set[EvidenceKey] = set()
         stored = entries.get(BUDGET_KEY)
@@ -138,7 +153,7 @@ class Evidence:
             return
         self.upto_ms = end_ms
         drift_on, canary_on = self._settings.drift.enabled, self._settings.canary.enabled
-        if not drift_on and not canary_on:
+        if not drift_on and not canary_on and not self._online.enabled:
             self.saved_ms = end_ms
             return
         idle_after_ms = self._settings.drift.idle_after_ms
@@ -147,8 +162,15 @@ class Evidence:
         if drift_on:
             shares = budgets.weights(self._budget, start_ms, idle_after_ms)
             for stream, pane in sorted(judged.items()):
+                if stream.role not in self._settings.drift.roles:
+                    continue
                 if self._fold_drift(stream, pane, shares.get(stream, 0.0), start_ms):
                     seen.add(stream)
+        for stream, pane in sorted(judged.items()):
+            block = _referenced(pane)
+            if block is not None and self._online.fold(stream, block, start_ms):
+                key = EvidenceKey(Part.ONLINE, stream.version, stream.role, stream.segment)
+                self._changed.add(key)
         if canary_on:
             self._fold_canaries(start_ms, judged, production)
         self._budget = budgets.observe(self._budget, seen, end_ms, idle_after_ms)
@@ -220,20 +242,28 @@ class Evidence:
         for stream, pane in sorted(whole.items()):
             if stream.role is Role.PRODUCTION:
                 continue
-            arms = self._arms(start_ms, pane, twin)
             held = self._canary_of(stream.version, stream.role)
+            arms = self._arms(start_ms, pane, twin, held)
             if arms is None or start_ms < held.upto_ms:
                 continue
             held.state = canaries.step(held.state, settings, arms, counts)
+            if held.state.settled:
+                held.before = None
+            else:
+                held.before = held.before or Interval()
+                held.before.add(arms.canary)
+                held.before.add(arms.production)
             held.upto_ms = start_ms + self._pane_ms
             held.production = production or held.production
             held.verdict = None
             self._changed.add(EvidenceKey(Part.CANARY, stream.version, stream.role))
         for held in self._canaries.values():
-            if _any_failed(held.state):
+            if held.state.failed:
                 held.verdict = None  # what production does may be the cause, and has moved on
 
-    def _arms(self, start_ms: int, pane: Interval, twin: Interval | None) -> ArmsPane | None:
+    def _arms(
+        self, start_ms: int, pane: Interval, twin: Interval | None, held: _Canary
+    ) -> ArmsPane | None:
         if twin is None:
             mine = max(pane.blocks.values(), key=lambda b: (b.events, b.layout.reference))
             return ArmsPane(start_ms, self._pane_ms, mine, Summaries.empty(mine.layout))
@@ -241,8 +271,10 @@ class Evidence:
         if pair is None:
             return None
         reference = pair[0].layout.reference
-        known = self._reference_by_id(reference) if reference else None
-        normal = known.summaries if known is not None else None
+        normal = held.before.blocks.get(reference) if held.before is not None else None
+        if not held.state.panes and reference:
+            known = self._reference_by_id(reference)
+            normal = known.summaries if known is not None else None
         return ArmsPane(start_ms, self._pane_ms, *pair, normal)
 
     def _canary_of(self, version: str, role: Role) -> _Canary:
@@ -250,14 +282,15 @@ class Evidence:
         if held is not None:
             return held
         entry = self._stored.pop(EvidenceKey(Part.CANARY, version, role), None)
-        state, upto_ms, production = CanaryState(), 0, ""
+        state, upto_ms, production, before = CanaryState(), 0, "", None
         if entry is not None:
             try:
                 state = canary_bytes.from_bytes(entry.data)
                 upto_ms, production = entry.upto_ms, entry.against
+                before = decode_interval(entry.before, self._layout) if entry.before else None
             except canary_bytes.UnreadableState as error:
                 log.warning("canary evidence starts again", why=str(error))
-        held = self._canaries[version, role] = _Canary(state, upto_ms, production)
+        held = self._canaries[version, role] = _Canary(state, upto_ms, production, before)
         return held
 
     # --- what it says ------------------------------------------------------------------------
@@ -283,6 +316,11 @@ class Evidence:
         against = f"reference:{block.layout.reference}"
         return [finding_of(reading, place, against, decides) for reading in ranked(found)]
 
+    def online_findings(self, stream: Stream, window: Interval, place: Place) -> list[Finding]:
+        """What the online detectors say, which keep no budget; nothing unless they are set."""
+        block = _referenced(window)
+        return self._online.findings(stream, block, place) if block is not None else []
+
     def canary_verdict(self, version: str, role: Role) -> CanaryVerdict | None:
         """What is to be thought of a release that is not production; None if that is not judged
         by evidence."""
@@ -292,9 +330,17 @@ class Evidence:
         held = self._canary_of(version, role)
         if held.verdict is None:
             # What production itself does may be the cause.
-            moved = self._movements(held.production) if _any_failed(held.state) else []
+            moved = self._movements(held.production) if held.state.failed else []
             held.verdict = canaries.verdict(held.state, settings, moved)
         return held.verdict
+
+    def proven(self, version: str, role: Role) -> bool:
+        """Whether the evidence against a release, or against its split, is complete. Costs no more
+        than a look; what is to be done about it is in the verdict."""
+        if not self._settings.canary.enabled or role is Role.PRODUCTION:
+            return False
+        state = self._canary_of(version, role).state
+        return state.failed or state.split.broken is not None
 
     def canary_findings(self, version: str, role: Role, place: Place) -> list[Finding]:
         """A finding for each measure of the last verdict."""
@@ -334,14 +380,27 @@ class Evidence:
             held = self._drift[Stream(key.version, key.role, key.segment)]
             data = drift_state.to_bytes(held.state, held.watched.dictionary)
             return Entry(held.state.upto_ms, held.watched.reference, data)
+        if key.part is Part.ONLINE:
+            stream = Stream(key.version, key.role, key.segment)
+            return Entry(*self._online.encoded(stream))
         canary = self._canaries[key.version, key.role]
-        return Entry(canary.upto_ms, canary.production, canary_bytes.to_bytes(canary.state))
+        before = encode_interval(canary.before) if canary.before is not None else b""
+        data = canary_bytes.to_bytes(canary.state)
+        return Entry(canary.upto_ms, canary.production, data, before)
+
+    def _layout(self, reference: str, columns: tuple[tuple[str, Kind], ...]) -> Layout:
+        known = self._reference_by_id(reference) if reference else None
+        if reference and known is None:
+            raise canary_bytes.UnreadableState(f"reference {reference} is not known any more")
+        return layout_for(known, columns)
 
     def forget(self, version: str, role: Role) -> None:
         """A release has ended: its evidence goes."""
         for stream in [s for s in self._drift if (s.version, s.role) == (version, role)]:
             del self._drift[stream]
             self._removed.add(EvidenceKey(Part.DRIFT, version, role, stream.segment))
+        for stream in self._online.forget(version, role):
+            self._removed.add(EvidenceKey(Part.ONLINE, version, role, stream.segment))
         if self._canaries.pop((version, role), None) is not None:
             self._removed.add(EvidenceKey(Part.CANARY, version, role))
         for key in [k for k in self._stored if (k.version, k.role) == (version, role)]:
@@ -356,10 +415,6 @@ def _referenced(pane: Interval) -> Summaries | None:
     if not blocks:
         return None
     return max(blocks, key=lambda block: (block.events, block.layout.reference))
-
-
-def _any_failed(state: CanaryState) -> bool:
-    return any(metric.failed for metric in state.metrics)
 
 
 def _budget_bytes(budget: Budget) -> bytes:

@@ -1,6 +1,7 @@
 """driftline's own topics, by short name; ``kafka.topic(name)`` puts the configured prefix before.
 
-The store writes each of them (but summaries and changelogs) into the table of the same name.
+The store writes each of them into the table of the same name, but for summaries, changelogs, what
+workers tell each other (pairs, shadows), and what deliver is told (commands, control).
 """
 
 from __future__ import annotations
@@ -17,9 +18,14 @@ WINDOWS: Final = "windows"
 FINDINGS: Final = "findings"
 VERDICTS: Final = "verdicts"
 ACTIONS: Final = "actions"
+AUDIT: Final = "audit"
+COMMANDS: Final = "commands"
+CONTROL: Final = "control"
 DEADLETTERS: Final = "deadletters"
 INTAKE: Final = "intake"
 EVENTS: Final = "events"
+PAIRS: Final = "pairs"
+SHADOWS: Final = "shadows"
 
 JUDGE: Final = "judge"
 DELIVER: Final = "deliver"
@@ -55,12 +61,17 @@ INTERNAL_TOPICS: Final = (
     InternalTopic(SUMMARIES, partitioned=True),
     InternalTopic(VERDICTS, partitioned=True, compacted=True),
     InternalTopic(ACTIONS),
+    InternalTopic(AUDIT),
+    InternalTopic(COMMANDS, partitioned=True),
+    InternalTopic(CONTROL, compacted=True),
     InternalTopic(REFERENCES, compacted=True),
     InternalTopic(WINDOWS),
     InternalTopic(FINDINGS),
     InternalTopic(DEADLETTERS),
     InternalTopic(INTAKE),
     InternalTopic(EVENTS),
+    InternalTopic(PAIRS, partitioned=True),
+    InternalTopic(SHADOWS, compacted=True),
     *(InternalTopic(changelog(table), partitioned=True, compacted=True) for table in TABLES),
 )
 

@@ -11,43 +11,25 @@ from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 
 from detectors.budget import Stream
-from detectors.finding import Finding, Outcome
 from detectors.reference import Reference, layout_for
-from detectors.release import ALL, OTHER, Release, Role
+from detectors.release import ALL, OTHER, Role
 from detectors.summary import Summaries
 from detectors.thresholds import Place, ThresholdSettings, judge_columns
-from detectors.verdict import Status, Verdict
 from streams.comparing import comparisons, main_production, shown_block
 from streams.evidence import Entry, Evidence, EvidenceKey, EvidenceSettings
 from streams.figures import window_rows
 from streams.learning import LEARNING_MS, learn, learning_key, teaches
 from streams.model_state import Interval, IntervalKey, ModelState, ReleaseTrack
-from streams.standing import (
-    MOST_FINDINGS,
-    JudgeSettings,
-    Standings,
-    baseline,
-    decide,
-    observe,
-)
+from streams.outputs import Outputs
+from streams.pair_delta import PairDelta
+from streams.paired import Pairs
+from streams.standing import JudgeSettings, Standings, observe
 from streams.timeline import PartitionTime, TimeSettings, aligned, watermark
-from streams.wire import Delta, Progress, Row, unpack
+from streams.verdicts import decide_all, retire
+from streams.wire import Delta, Progress, unpack
 
-CANARY = "canary_"
-"""What the names of the detectors of evidence against production begin with."""
 MAX_RELEASES = 200
 """Of one model; further ones are folded into the version ``__other__``."""
-
-
-@dataclass(slots=True)
-class Outputs:
-    """What one record led to, in the order in which it must be published."""
-
-    windows: list[Row] = field(default_factory=list)
-    findings: list[Finding] = field(default_factory=list)
-    verdicts: list[Verdict] = field(default_factory=list)
-    learnt: list[Reference] = field(default_factory=list)
-    late: int = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -83,9 +65,11 @@ class ModelJudge:
         self.changed: set[IntervalKey] = set()
         self.removed: set[IntervalKey] = set()
         self.touched = False
+        self._swept: tuple[int, int, bool] | None = None
         self._settings = settings
         self._reference_by_id = reference_by_id
         self._standings = Standings(state.standings, settings.judge, settings.time.windows_ms[0])
+        self._pairs = Pairs(state, settings.evidence.paired, settings.time.pane_ms)
         # A pane that is a window too can still be corrected: then nothing may be folded later.
         time = settings.time
         every_ms = 0 if time.pane_ms in time.windows_ms else time.windows_ms[0]
@@ -104,7 +88,12 @@ class ModelJudge:
         """
         self.changed.clear()
         self.touched = False
-        self.removed = {key for key in self.intervals if self._finished(key)}
+        # What is finished depends on these alone, and few records change any of them.
+        swept = (self.state.closed_ms, self.evidence.saved_ms, self.state.learnt)
+        self.removed = set()
+        if swept != self._swept:
+            self._swept = swept
+            self.removed = {key for key in self.intervals if self._finished(key)}
         for key in self.removed:
             del self.intervals[key]
         self.state.revisions = {
@@ -132,6 +121,13 @@ class ModelJudge:
         self.state.late += outputs.late
         return outputs
 
+    def pairs(self, delta: PairDelta) -> Outputs:
+        """Take in pairs of shadows and production that a worker joined. They wait for their pane,
+        and are told of when a window closes."""
+        self._pairs.enter(delta)
+        self.touched = True
+        return Outputs()
+
     def progress(
         self,
         progress: Progress,
@@ -147,7 +143,18 @@ class ModelJudge:
             self.state.closed_ms = mark
             self.state.moved_ms = max(progress.wall_ms, self.state.moved_ms)
             self.touched = True
-        self._decide(progress.wall_ms, offset, outputs)
+        if retire(self.state, self._settings.judge, progress.wall_ms, self._forget):
+            self.touched = True
+        decide_all(
+            self.state,
+            self._settings.judge,
+            self._standings,
+            self.evidence,
+            self._time.pane_ms,
+            progress.wall_ms,
+            offset,
+            outputs,
+        )
         self.touched |= bool(self.changed or self.removed or outputs.verdicts)
         return outputs
 
@@ -264,8 +271,10 @@ class ModelJudge:
             else:
                 continue
             self._fold(panes, start + length)
+            self._pairs.fold(start + length)
             self._evaluate(length, start, sorted(keys), revision, offset, outputs)
         self._fold(panes, mark)
+        self._pairs.fold(mark)
 
     def _fold(self, panes: deque[IntervalKey], upto_ms: int) -> None:
         """Take panes that end by ``upto_ms`` into the evidence, and out of the queue."""
@@ -308,19 +317,29 @@ class ModelJudge:
             if track is not None:
                 observe(track, key, shown)
             if length == self._time.windows_ms[0] and revision == 0:
-                self._show_evidence(key, place, outputs)
+                self._show_evidence(key, place, production, outputs)
         if length == self._time.windows_ms[0] and revision == 0:
             self._learn(keys, reference, offset, outputs)
 
-    def _show_evidence(self, key: IntervalKey, place: Place, outputs: Outputs) -> None:
+    def _show_evidence(
+        self, key: IntervalKey, place: Place, production: str | None, outputs: Outputs
+    ) -> None:
         """The evidence as of the end of a window, as findings."""
         release = place.release
         drift = self.evidence.drift_findings(release, key.segment, self.intervals[key], place)
         outputs.findings += drift
         self._standings.enter(drift)
+        stream = Stream(key.version, key.role, key.segment)
+        online = self.evidence.online_findings(stream, self.intervals[key], place)
+        outputs.findings += online
+        self._standings.enter(online)
         if key.segment == ALL and key.version != OTHER:
             self.evidence.canary_verdict(key.version, key.role)
             outputs.findings += self.evidence.canary_findings(key.version, key.role, place)
+        if key.segment == ALL and key.role is Role.SHADOW and production is not None:
+            pairs = self._pairs.findings(place, production)
+            outputs.findings += pairs
+            self._standings.enter(pairs)
 
     def _learn(
         self,
@@ -352,103 +371,6 @@ class ModelJudge:
                 self.state.learnt = True
                 return
 
-    def _decide(self, wall_ms: int, offset: int, outputs: Outputs) -> None:
-        evaluated = {(row["version"], row["role"]) for row in outputs.windows}
-        self._retire(wall_ms)
-        stuck_ms = wall_ms - self.state.moved_ms
-        version_to_return_to = baseline(self.state.releases)
-        for (version, role), track in sorted(self.state.releases.items()):
-            release = self.state.release(version, role)
-            closed_one = (version, role.value) in evaluated
-            if version == OTHER:
-                continue
-            decision = decide(
-                release,
-                track,
-                self._standings,
-                self._settings.judge,
-                self.state.closed_ms,
-                wall_ms,
-                stuck_ms,
-                self.evidence.canary_verdict(version, role),
-            )
-            if not (closed_one or track.status or decision.status is Status.BLIND):
-                continue  # it has only just begun
-            # A verdict goes out with every window, as a sign of life, and when the answer changes;
-            # a record that closes no window and changes nothing brings none.
-            if not closed_one and decision.status.value == track.status:
-                continue
-            # From the offset, so that it also grows for a release that was forgotten and came back.
-            track.sequence = offset + 1
-            track.status, track.reason = decision.status.value, decision.reason
-            shown = self._canary_findings(release, closed_one, outputs)
-            outputs.verdicts.append(
-                Verdict(
-                    release=release,
-                    status=decision.status,
-                    reason=decision.reason,
-                    sequence=track.sequence,
-                    as_of_ms=self.state.closed_ms,
-                    window_start_ms=track.window_start_ms,
-                    window_ms=track.window_ms,
-                    baseline_version="" if role is Role.PRODUCTION else version_to_return_to,
-                    events=track.events,
-                    p95_latency_ms=track.p95_latency_ms,
-                    p99_latency_ms=track.p99_latency_ms,
-                    findings=(*decision.findings, *shown)[:MOST_FINDINGS],
-                    offset=offset,
-                    further_events=decision.further_events,
-                    further_ms=decision.further_ms,
-                    upstream=decision.upstream,
-                )
-            )
-
-    def _canary_findings(
-        self, release: Release, closed_one: bool, outputs: Outputs
-    ) -> tuple[Finding, ...]:
-        """The evidence behind a verdict, the most telling first. Between two windows it is told of
-        the newest pane, so that whoever acts on the verdict finds it in the store."""
-        if not closed_one:
-            start_ms = self.evidence.upto_ms - self._time.pane_ms
-            place = Place(release, ALL, self._time.pane_ms, start_ms, 0)
-            found = self.evidence.canary_findings(release.version, release.role, place)
-            outputs.findings += found
-        else:
-            found = [
-                finding
-                for finding in outputs.findings
-                if finding.release == release and finding.detector.startswith(CANARY)
-            ]
-        return tuple(sorted(found, key=_telling))
-
-    def _retire(self, wall_ms: int) -> None:
-        """Forget releases that have long been silent, and production versions that another has
-        replaced: silence is then what everybody expects."""
-        settings = self._settings.judge
-        newest = max(
-            (t.last_ms for (_, role), t in self.state.releases.items() if role is Role.PRODUCTION),
-            default=0,
-        )
-        for (version, role), track in list(self.state.releases.items()):
-            silent_ms = wall_ms - track.wall_ms
-            behind_ms = newest - track.last_ms
-            replaced = role is Role.PRODUCTION and behind_ms > settings.blind_after_ms
-            if silent_ms >= settings.retire_after_ms or (
-                replaced and silent_ms >= settings.blind_after_ms
-            ):
-                del self.state.releases[version, role]
-                self._standings.forget(version, role)
-                self.evidence.forget(version, role)
-                self.touched = True
-
-
-def _telling(finding: Finding) -> tuple[bool, bool, float, int, str]:
-    """For sorting: what fails and is critical first, then the nearest to proof, then the newest."""
-    share = finding.statistic / finding.threshold if finding.threshold else 0.0
-    return (
-        finding.outcome is not Outcome.FAIL,
-        not finding.critical,
-        -share if share == share else 0.0,
-        -finding.window_start_ms,
-        finding.column,
-    )
+    def _forget(self, version: str, role: Role) -> None:
+        self._standings.forget(version, role)
+        self.evidence.forget(version, role)

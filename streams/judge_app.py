@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import functools
+import time
 from collections.abc import Awaitable, Callable, Mapping
 from typing import TYPE_CHECKING, Any
 
@@ -19,6 +20,7 @@ from streams.changelog import acknowledged
 from streams.clock import wall_ms
 from streams.errors import UnavailableError
 from streams.evidence import EvidenceSettings
+from streams.failpoints import reached
 from streams.faust_app import (
     crash_on_failure,
     make_app,
@@ -41,18 +43,22 @@ from streams.internal_topics import (
     WINDOWS,
     topic_specs,
 )
-from streams.judge import ModelSettings, Outputs
+from streams.judge import ModelSettings
 from streams.judge_state import JudgeState, steps
 from streams.kafka import results_consumer
 from streams.kafka_topics import ensure_topics
+from streams.lease import Lease
+from streams.metrics_port import metrics_port, new_registry
+from streams.metrics_verdicts import JudgeMetrics
+from streams.outputs import Outputs
+from streams.pair_delta import PairDelta, decode_summaries
 from streams.reference_book import ReferenceBook, encode_reference
 from streams.verdict_reader import READER_SETTINGS
 from streams.wire import (
     Delta,
     Unreadable,
-    decode,
     encode_verdict,
-    finding_row,
+    finding_rows,
     verdict_key,
 )
 
@@ -73,7 +79,9 @@ class JudgeAgent:
         book: ReferenceBook,
         topics: Mapping[str, Any],
         clock_ms: Callable[[], int],
+        metrics: JudgeMetrics | None = None,
     ) -> None:
+        self._metrics = metrics
         self._state = state
         self._book = book
         self._topics = topics
@@ -81,26 +89,40 @@ class JudgeAgent:
 
     async def take(self, partition: int, offset: int, value: bytes | None) -> None:
         """One record of ``summaries``."""
+        began = time.monotonic()
         try:
-            record = decode(value)
+            record = decode_summaries(value)
         except Unreadable as error:
             log.warning(
                 "summaries record refused", partition=partition, offset=offset, why=str(error)
             )
+            if self._metrics is not None:
+                self._metrics.refused()
             return
+        reached("judge.taken")
         if isinstance(record, Delta):
             await self._know(record.reference)
+            self._state.judge(partition, record.model)
+        elif isinstance(record, PairDelta):
             self._state.judge(partition, record.model)
         elif not self._state.note_times(partition, record, offset):
             return
         times = self._state.times(partition).of
         for judge, outputs in steps(self._state.judges(partition), record, times, offset):
             await self._publish(partition, offset, outputs)
+            reached("judge.published")
+            if self._metrics is not None:
+                self._metrics.published(outputs)
             if outputs.late:
                 log.warning("late events left out", model=judge.state.model, events=outputs.late)
             if judge.touched:
                 await self._state.write(partition, judge, offset)
         await self._state.write_times(partition, offset)
+        reached("judge.written")
+        if self._metrics is not None:
+            newest = [clock.newest_ms for clock in times.values() if not clock.idle]
+            seconds = time.monotonic() - began
+            self._metrics.applied(partition, offset, seconds, newest, self._clock_ms())
 
     async def _know(self, reference: str) -> None:
         """A worker used this reference, so it is in the topic: wait until we have read it too."""
@@ -123,8 +145,7 @@ class JudgeAgent:
             sent.append(await self._topics[REFERENCES].send(key=reference.model, value=value))
             log.info("reference learnt", model=reference.model, reference=reference.id)
         sent += await send_rows(self._topics[WINDOWS], outputs.windows)
-        rows = [finding_row(finding, offset) for finding in outputs.findings]
-        sent += await send_rows(self._topics[FINDINGS], rows)
+        sent += await send_rows(self._topics[FINDINGS], finding_rows(outputs.findings, offset))
         await acknowledged(sent)
         # Verdicts last: whoever acts on one finds its findings published.
         await acknowledged(
@@ -147,29 +168,36 @@ class JudgeAgent:
             )
 
 
-def build(config: Config, book: ReferenceBook) -> faust.App:
+def build(config: Config, book: ReferenceBook, metrics: JudgeMetrics | None = None) -> faust.App:
     """The app, ready to run."""
     kafka = config.kafka
     app = make_app(kafka, JUDGE)
+    lease = Lease.watched()
 
     def settings_of(model: str) -> ModelSettings:
         own = config.model(model)
-        evidence = EvidenceSettings(own.drift, own.canary)
+        evidence = EvidenceSettings(own.drift, own.canary, own.paired, own.online)
         return ModelSettings(config.time, own.detect, own.judge, evidence)
 
     state = JudgeState(
-        table(app, kafka, MODELS),
-        table(app, kafka, INTERVALS),
-        table(app, kafka, EVIDENCE),
-        table(app, kafka, CLOCKS),
+        table(app, kafka, MODELS, lease),
+        table(app, kafka, INTERVALS, lease),
+        table(app, kafka, EVIDENCE, lease),
+        table(app, kafka, CLOCKS, lease),
         kafka.partitions,
         settings_of,
         book.by_id,
     )
     results = {n: topic(app, kafka, n) for n in (WINDOWS, FINDINGS, VERDICTS, REFERENCES)}
-    agent = JudgeAgent(state, book, results, wall_ms)
-    # What is kept in memory is loaded again from the tables.
-    on_assignment(app, lambda _: state.forget())
+    agent = JudgeAgent(state, book, results, wall_ms, metrics)
+
+    def changed(_: set[int]) -> None:
+        """What is kept in memory is loaded again from the tables."""
+        state.forget()
+        if metrics is not None:
+            metrics.forget()
+
+    on_assignment(app, changed)
 
     @app.agent(topic(app, kafka, SUMMARIES), name="judge")
     async def judge(stream: Any) -> None:
@@ -190,6 +218,10 @@ def run(config: Config) -> int:
             {**results_consumer(config.kafka, "references"), **READER_SETTINGS}
         )
 
-    with ReferenceBook(make_consumer, config.kafka.topic(REFERENCES)) as book:
+    registry = new_registry()
+    with (
+        metrics_port(config.metrics, registry),
+        ReferenceBook(make_consumer, config.kafka.topic(REFERENCES)) as book,
+    ):
         book.wait_read()
-        return run_app(build(config, book))
+        return run_app(build(config, book, JudgeMetrics(registry)))

@@ -27,7 +27,8 @@ from streams.evidence import (
     encode_entry,
     encode_evidence_key,
 )
-from streams.judge import ModelJudge, ModelSettings, Outputs
+from streams.failpoints import reached
+from streams.judge import ModelJudge, ModelSettings
 from streams.model_state import (
     Interval,
     IntervalKey,
@@ -39,6 +40,8 @@ from streams.model_state import (
     encode_key,
     encode_state,
 )
+from streams.outputs import Outputs
+from streams.pair_delta import PairDelta
 from streams.timeline import PartitionTime
 from streams.wire import Delta, Progress, partition_for
 
@@ -158,6 +161,7 @@ class JudgeState:
             for key in sorted(judge.removed)
         ]
         await acknowledged(pending)
+        reached("judge.intervals")
         judge.state.applied = offset
         await acknowledged([self._models.put(partition, model.encode(), encode_state(judge.state))])
         if judge.evidence.due():
@@ -223,17 +227,23 @@ class JudgeState:
 
 def steps(
     judges: Mapping[str, ModelJudge],
-    record: Delta | Progress,
+    record: Delta | PairDelta | Progress,
     times: Mapping[tuple[str, int], PartitionTime],
     offset: int,
 ) -> Iterator[tuple[ModelJudge, Outputs]]:
-    """Give a record to the models it concerns: a delta to its own, a clock to all. A model that has
-    taken the record in before (then the process died) passes it over."""
+    """Give a record to the models it concerns: deltas to their own, a clock to all. A model that
+    has taken the record in before (then the process died) passes it over."""
     if isinstance(record, Delta):
         judge = judges[record.model]
         if judge.state.applied < offset:
             judge.begin()
             yield judge, judge.delta(record, offset)
+        return
+    if isinstance(record, PairDelta):
+        judge = judges[record.model]
+        if judge.state.applied < offset:
+            judge.begin()
+            yield judge, judge.pairs(record)
         return
     for model in sorted(judges):
         judge = judges[model]

@@ -92,7 +92,8 @@ StandingKey = tuple[str, Role, str, str, str, str, int]
 class ModelState(msgspec.Struct):
     """The small part. ``closed_ms``: the watermark up to which panes and windows were closed, and
     ``moved_ms``: when that was, on the wall; ``reference``: the one that the last delta stood on;
-    ``revisions``: of windows that were corrected, by (length, start)."""
+    ``revisions``: of windows that were corrected, by (length, start); ``paired``: pairs of shadows
+    and production, as :mod:`detectors.paired_board` writes them."""
 
     model: str
     applied: int = -1
@@ -107,6 +108,7 @@ class ModelState(msgspec.Struct):
     revisions: dict[tuple[int, int], int] = {}
     corrected: list[tuple[int, int]] = []
     learnt: bool = False
+    paired: bytes = b""
 
     def release(self, version: str, role: Role) -> Release:
         return Release(self.model, version, role)

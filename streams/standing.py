@@ -1,7 +1,7 @@
 """From findings to a verdict: what every deciding detector says at present, and what that adds up
 to for a release.
 
-Two kinds of detectors decide. *Evidence* (drift of production, a canary's measures) needs no
+Two kinds of detectors decide. *Evidence* (drift of production, a canary's measures, pairs) needs no
 confirmation: its errors are budgeted, whenever one looks. A *limit* on a classical statistic fails
 a release while it is exceeded: on the shortest window in ``confirm_fails`` of the last
 ``confirm_of`` conclusive windows, on longer windows at once, since those are many short ones
@@ -29,8 +29,8 @@ from streams.timeline import DAY, MINUTE
 
 MOST_FINDINGS = 10
 """In a verdict: the worst ones; all of them are in the store."""
-DRIFT = "drift"
-"""What the names of the detectors of drift by evidence begin with."""
+EVIDENCE = ("drift", "paired_")
+"""What the names of detectors that accumulate evidence begin with."""
 _PRODUCTION = "production"
 
 
@@ -132,7 +132,7 @@ class Standings:
         """Whether the last conclusive windows exceeded a limit, confirmation included. Evidence
         has been accumulated already: it needs none."""
         finding = standing.finding
-        if finding.detector.startswith(DRIFT) or finding.window_ms != self._shortest_ms:
+        if finding.detector.startswith(EVIDENCE) or finding.window_ms != self._shortest_ms:
             return bool(standing.fails & 1)
         recent = standing.fails & ((1 << self._settings.confirm_of) - 1)
         return recent.bit_count() >= self._settings.confirm_fails
@@ -162,20 +162,11 @@ def baseline(releases: Mapping[tuple[str, Role], ReleaseTrack]) -> str:
     return max(found)[2] if found else ""
 
 
-def decide(
-    release: Release,
-    track: ReleaseTrack,
-    standings: Standings,
-    settings: JudgeSettings,
-    closed_ms: int,
-    wall_ms: int,
-    stuck_ms: int,
-    canary: CanaryVerdict | None,
-) -> Decision:
-    """The verdict on one release. The order of the questions is the order of their weight: a
-    release that is not seen is not judged, nor is one whose comparison is broken. ``stuck_ms``:
-    for how long no window could close, although events came. ``canary``: what the evidence against
-    production says, None where none is gathered. The findings are those of limits and of drift."""
+def silence(
+    track: ReleaseTrack, settings: JudgeSettings, closed_ms: int, wall_ms: int, stuck_ms: int
+) -> Decision | None:
+    """BLIND if a release is not seen; a release that is not seen is not judged. ``stuck_ms``: for
+    how long no window could close, although events came."""
     silent_ms = max(wall_ms - track.wall_ms, 0)
     if silent_ms >= settings.blind_after_ms:
         return Decision(Status.BLIND, f"no events for {silent_ms // 1000} s")
@@ -189,6 +180,16 @@ def decide(
             Status.BLIND,
             f"no window could close for {stuck_ms // 1000} s: an input partition is behind",
         )
+    return None
+
+
+def decide(
+    release: Release, standings: Standings, closed_ms: int, canary: CanaryVerdict | None
+) -> Decision:
+    """The verdict on one release that is seen. The order of the questions is that of their weight:
+    where the comparison is broken, nothing is compared. ``canary``: what the evidence against
+    production says, None where none is gathered. The findings are those of limits, drift and
+    pairs."""
     if canary is not None and canary.status is Status.HOLD:
         return Decision(Status.HOLD, canary.reason)
     current = standings.of(release, closed_ms)
@@ -264,7 +265,7 @@ def _in_words(findings: tuple[Finding, ...]) -> str:
         columns.setdefault(finding.column, finding)
     shown = [
         f"{f.column}: {f.reason}"
-        if f.detector.startswith(DRIFT)
+        if f.detector.startswith(EVIDENCE)
         else f"{f.column} {f.detector} {f.statistic:.3g} > {f.threshold:g} ({f.reason})"
         for f in list(columns.values())[:3]
     ]

@@ -7,7 +7,8 @@ benchmarks drive this part directly.
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+from operator import methodcaller
 from typing import Any, ClassVar
 
 import numpy as np
@@ -18,10 +19,12 @@ from sinks.dead_letters import DeadLetter
 from streams.accumulate import Accumulator
 from streams.cardinality import Limits
 from streams.codecs import choose, make_codec
-from streams.event import Bounds, Codec
+from streams.event import Bounds, Codec, Decoded
 from streams.inputs import InputFormat, InputSettings
 from streams.intake import Chunk, Intake, Place, encode_clock
 from streams.internal_topics import DEADLETTERS, EVENTS, INTAKE, SUMMARIES
+from streams.outgoing import OutgoingRecord as OutgoingRecord
+from streams.pairing import Pairing
 from streams.sampling import EventSample, SampleSettings
 from streams.timeline import TimeSettings
 from streams.wire import Progress, encode, encode_rows, partition_for
@@ -58,22 +61,15 @@ class SummarizeSettings:
             raise ValueError("summarize.max_dead_ratio must be above 0 and at most 1")
 
 
-@dataclass(frozen=True, slots=True)
-class OutgoingRecord:
-    """A record to produce; ``partition`` -1 leaves the choice to the producer."""
-
-    topic: str
-    partition: int
-    key: bytes | None
-    value: bytes
-
-
-ROWS_AT_ONCE = 4_096
-"""Rows decoded at once where a message holds many: as columns they still fit the cache."""
+ROWS_AT_ONCE = 32_768
+"""Rows decoded at once where a message holds many: what a column costs is paid once for them."""
+FEWEST_ROWS = 2_048
 ROWS_PER_MODEL = 32
-"""Rows of each model that a chunk should hold: what a column costs is paid once a chunk."""
+"""Rows that a chunk should hold, and rows of each model: what a column costs is paid once a chunk.
+"""
 MOST_WAITING = 16_384
-"""Messages of a topic that wait for their chunk to fill, at most."""
+MOST_WAITING_BYTES = 8 * 1024 * 1024
+"""Messages of a topic that wait for their chunk to fill, at most, and their bytes."""
 
 
 @dataclass(slots=True)
@@ -87,8 +83,28 @@ class Pace:
     def learn(self, messages: int, rows: int, models: int) -> None:
         """``rows`` of ``models`` were in so many ``messages``."""
         per_message = max(rows, 1) / messages
-        self.fewest = min(int(models * ROWS_PER_MODEL / per_message), MOST_WAITING)
+        rows_wanted = max(models * ROWS_PER_MODEL, FEWEST_ROWS)
+        self.fewest = min(int(rows_wanted / per_message), MOST_WAITING)
         self.most = max(int(ROWS_AT_ONCE / per_message), self.fewest, 1)
+
+
+# Called for every message: as methods of the C type they need no Python frame each.
+_PARTITION, _OFFSET, _VALUE = (methodcaller(name) for name in ("partition", "offset", "value"))
+
+
+@dataclass(slots=True)
+class _Waiting:
+    """Messages of one topic that are not yet decoded, with their values."""
+
+    messages: list[Message] = field(default_factory=list)
+    values: list[bytes | None] = field(default_factory=list)
+
+    def __len__(self) -> int:
+        return len(self.messages)
+
+    def extend(self, messages: Sequence[Message], values: Sequence[bytes | None]) -> None:
+        self.messages.extend(messages)
+        self.values.extend(values)
 
 
 class TooManyDeadLettersError(Exception):
@@ -108,11 +124,13 @@ class Summarizer:
         reference_of: Callable[[str], Reference | None],
         partitions: int,
         worker: str,
+        pairing: Pairing | None = None,
     ) -> None:
         self._inputs = {item.topic: item for item in inputs}
-        self._codecs: dict[tuple[str, str], Codec] = {}
+        self._codecs: dict[tuple[str, str, bool], Codec] = {}
         self._paces: dict[str, Pace] = {}
-        self._waiting: dict[str, list[Message]] = {}
+        self._waiting: dict[str, _Waiting] = {}
+        self._waiting_bytes = 0
         self._time = time_settings
         self._settings = settings
         self._partitions = partitions
@@ -121,6 +139,7 @@ class Summarizer:
         self._outgoing: list[OutgoingRecord] = []
         self._limits = limits
         self._reference_of = reference_of
+        self.pairing = pairing
         self.intake = Intake(time_settings)
         self.accumulator = Accumulator(time_settings, limits, reference_of)
 
@@ -134,35 +153,50 @@ class Summarizer:
         """Drop all that was read and not yet flushed: it will be read again."""
         self._outgoing.clear()
         self._waiting.clear()
+        self._waiting_bytes = 0
+        if self.pairing is not None:
+            self.pairing.forget()
         self.accumulator = Accumulator(self._time, self._limits, self._reference_of)
 
     def take(self, messages: Sequence[Message], now_ms: int) -> None:
         """Decode messages and enter them. ``now_ms``: wall clock, for the bounds on event times.
 
-        Where a batch as it is read holds only a few rows of each of many models, messages wait for
+        Where a batch as it is read holds few rows, or few of each of many models, messages wait for
         more of them, until the flush at the latest.
         """
-        for message in messages:
-            self._waiting.setdefault(message.topic() or "", []).append(message)
+        values: list[bytes | None] = list(map(_VALUE, messages))
+        self._waiting_bytes += sum(map(len, filter(None, values)))
+        if len(self._inputs) == 1:
+            self._waiting.setdefault(next(iter(self._inputs)), _Waiting()).extend(messages, values)
+        else:
+            for message, value in zip(messages, values, strict=True):
+                waiting = self._waiting.setdefault(message.topic() or "", _Waiting())
+                waiting.extend((message,), (value,))
+        too_much = self._waiting_bytes >= MOST_WAITING_BYTES
         for topic in list(self._waiting):
-            if len(self._waiting[topic]) >= self._enough(topic):
+            if too_much or len(self._waiting[topic]) >= self._enough(topic):
                 self._take_waiting(topic, now_ms)
+        if not self._waiting:
+            self._waiting_bytes = 0
 
     def _enough(self, topic: str) -> int:
         pace = self._paces.setdefault(topic, Pace())
         return pace.fewest if pace.fewest > self._settings.batch_messages else 1
 
     def _take_waiting(self, topic: str, now_ms: int) -> None:
-        messages = self._waiting.pop(topic)
+        waiting = self._waiting.pop(topic)
         pace = self._paces.setdefault(topic, Pace())
         at = 0
-        while at < len(messages):
-            part = messages[at : at + pace.most]
-            at += len(part)
-            rows, models = self._take_topic(topic, part, now_ms)
+        while at < len(waiting):
+            stop = min(at + pace.most, len(waiting))
+            part = waiting.messages[at:stop]
+            rows, models = self._take_topic(topic, part, waiting.values[at:stop], now_ms)
             pace.learn(len(part), rows, models)
+            at = stop
 
-    def _take_topic(self, topic: str, messages: list[Message], now_ms: int) -> tuple[int, int]:
+    def _take_topic(
+        self, topic: str, messages: list[Message], values: list[bytes | None], now_ms: int
+    ) -> tuple[int, int]:
         """Decode a chunk; gives how many rows of how many models it held."""
         settings = self._inputs[topic]
         bounds = Bounds(
@@ -172,15 +206,11 @@ class Summarizer:
             kafka_ts_fallback=settings.kafka_ts_fallback,
             kind=settings.event_kind,
         )
-        places: dict[Place, int] = {}
-        place = np.fromiter(
-            (places.setdefault((topic, m.partition() or 0), len(places)) for m in messages),
-            np.int64,
-            len(messages),
-        )
-        offset = np.fromiter((m.offset() for m in messages), np.int64, len(messages))
+        partition = np.fromiter(map(_PARTITION, messages), np.int64, len(messages))
+        partitions, place = np.unique(partition, return_inverse=True)
+        places = [(topic, number) for number in partitions.tolist()]
+        offset = np.fromiter(map(_OFFSET, messages), np.int64, len(messages))
         kafka_ts = [m.timestamp()[1] for m in messages] if settings.kafka_ts_fallback else None
-        values = [m.value() for m in messages]
         rows = 0
         models: set[str] = set()
         for name, picked in self._by_codec(settings, messages, values):
@@ -189,9 +219,8 @@ class Summarizer:
                 index = np.array(picked)
                 part = [values[i] for i in picked]
                 part_ts = [kafka_ts[i] for i in picked] if kafka_ts is not None else None
-            codec = self._codecs.setdefault((topic, name), make_codec(name))
             chunk = Chunk(tuple(places), place[index], offset[index])
-            decoded = codec.decode(part, part_ts, bounds)
+            decoded = self._decode(topic, name, part, part_ts, bounds, now_ms)
             self.intake.account(decoded, chunk, self.accumulator, now_ms)
             rows += int(decoded.rows.sum())
             models.update(batch.model for batch in decoded.batches)
@@ -210,6 +239,32 @@ class Summarizer:
             for key, value in self._sample.pick(decoded, chunk):
                 self._outgoing.append(OutgoingRecord(EVENTS, -1, key, value))
         return rows, len(models)
+
+    def _decode(
+        self,
+        topic: str,
+        name: str,
+        values: list[bytes | None],
+        kafka_ts_ms: list[int] | None,
+        bounds: Bounds,
+        now_ms: int,
+    ) -> Decoded:
+        """With request ids where they are needed: only models with a shadow pay for them."""
+        keep = self.pairing is not None and self.pairing.keeps_ids(topic, now_ms)
+        decoded = self._codec(topic, name, keep).decode(values, kafka_ts_ms, bounds)
+        if self.pairing is None or not self.pairing.wants_ids(topic, decoded.batches, now_ms):
+            return decoded
+        # The first of them in this topic: from now on their ids are kept at once.
+        return (
+            decoded if keep else self._codec(topic, name, True).decode(values, kafka_ts_ms, bounds)
+        )
+
+    def _codec(self, topic: str, name: str, keep_request_ids: bool) -> Codec:
+        codec = self._codecs.get((topic, name, keep_request_ids))
+        if codec is None:
+            codec = make_codec(name, keep_request_ids=keep_request_ids)
+            self._codecs[topic, name, keep_request_ids] = codec
+        return codec
 
     @staticmethod
     def _by_codec(
@@ -232,9 +287,14 @@ class Summarizer:
         """All records of this interval, in the order in which they must be produced."""
         for topic in list(self._waiting):
             self._take_waiting(topic, now_ms)
+        self._waiting_bytes = 0
         self._refuse_garbage()
         records = self._outgoing
         self._outgoing = []
+        if self.pairing is not None:
+            for model, waiting in self.accumulator.waiting():
+                records += self.pairing.send(model, waiting, self._time.pane_ms, now_ms)
+            records += self.pairing.flush(now_ms)
         for delta in self.accumulator.drain(self._worker, now_ms):
             partition = partition_for(delta.model, self._partitions)
             records.append(
@@ -259,11 +319,18 @@ class Summarizer:
 
     def offsets(self) -> list[TopicPartition]:
         """What to commit: the next offset of each partition that moved, with its clock."""
-        return [
+        inputs = [
             TopicPartition(topic, partition, intake.next_offset, encode_clock(intake.newest_ms))
             for (topic, partition), intake in self.intake.partitions.items()
             if intake.messages
         ]
+        return inputs if self.pairing is None else inputs + self.pairing.offsets()
+
+    def committed(self) -> None:
+        """The last flush is safe: start the next interval."""
+        self.intake.clear()
+        if self.pairing is not None:
+            self.pairing.committed()
 
 
 def _content_type(headers: Any) -> str | None:

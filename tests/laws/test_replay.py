@@ -23,7 +23,9 @@ from hypothesis import strategies as st
 
 from detectors.canary_rules import CanarySettings
 from detectors.drift_settings import DriftSettings, FalseAlarms
+from detectors.pairs import PairCounts
 from detectors.reference import Reference, reference_from_table
+from detectors.release import Role
 from detectors.thresholds import Against, Detector, Limit, ThresholdSettings
 from streams.cardinality import Limits
 from streams.changelog import Changelog
@@ -34,6 +36,7 @@ from streams.internal_topics import FINDINGS, REFERENCES, SUMMARIES, VERDICTS, W
 from streams.judge import ModelSettings
 from streams.judge_app import JudgeAgent
 from streams.judge_state import JudgeState
+from streams.pair_delta import encode_pairs, pair_deltas
 from streams.reference_book import ReferenceBook, decode_reference
 from streams.sampling import SampleSettings
 from streams.standing import JudgeSettings
@@ -59,7 +62,7 @@ THRESHOLDS = ThresholdSettings(
     ),
 )
 EVIDENCE = EvidenceSettings(
-    DriftSettings(FalseAlarms(1, 60_000), min_reference_rows=10, min_events=10),
+    DriftSettings(FalseAlarms(1, 60_000), min_reference_rows=10, min_events=10, roles=tuple(Role)),
     CanarySettings(min_events=20, fix_events=10),
 )
 JUDGE = JudgeSettings(blind_after_ms=3_600_000, retire_after_ms=7_200_000, learn_events=0)
@@ -406,7 +409,7 @@ def test_any_batching_and_any_workers_give_the_same_windows_and_findings(
 def accumulated(row: Row) -> bool:
     """Evidence takes in a pane as it is when it closes. What comes after that corrects windows
     only, and which flush a late row shares is chance."""
-    return str(row["detector"]).startswith(("drift", "canary_"))
+    return str(row["detector"]).startswith(("drift", "canary_", "paired_"))
 
 
 def in_order(log: Log) -> Log:
@@ -430,8 +433,9 @@ def test_without_late_rows_any_batching_and_any_workers_give_the_same_evidence(
     log = in_order(log)
     disks = [judged(summarized(log, each, known), known=[known]) for each in (ALL_AT_ONCE, plan)]
     one, other = (rows_of(disk, FINDINGS, FINDING_KEY, ("offset", "revision")) for disk in disks)
-    assert any(accumulated(row) for row in one) == any(len(m) > 1 for m in log.values())
     assert one == other
+    if any(row["model"] == "m" and row["column"] == "latency_ms" for row in one):
+        assert any(accumulated(row) for row in one)
 
 
 @settings(max_examples=20, deadline=None, derandomize=True, phases=PHASES)
@@ -452,6 +456,7 @@ def test_every_row_that_was_not_late_is_in_its_window(
         counter.intake.assign(place, len(log), -(2**62), BASE_MS)
         some = [Written(place, at, body) for at, body in enumerate(messages)]
         counter.take(cast("list[confluent_kafka.Message]", some), BASE_MS)
+    counter.flush(BASE_MS, {})  # decodes what waits
     counted = sum(intake.events for intake in counter.intake.partitions.values())
     still_open = 2 * len(log)  # the two last events of each partition
     assert sum(row["events"] for row in whole) == counted - still_open
@@ -499,7 +504,24 @@ def scenario() -> list[bytes]:
             messages.append(as_message(some))
         log[TOPIC, partition] = messages
     steps = [step for at in range(12) for step in ((0, 2), (0, 0), (1, 2), (1, 0))]
-    return summarized(log, Plan(2, (0, 1), tuple(steps)), *KNOWN)
+    records = summarized(log, Plan(2, (0, 1), tuple(steps)), *KNOWN)
+    pairs = PairCounts(pairs=20, labelled=20, differ=3, shadow_failed=2)
+    joined = [
+        encode_pairs(delta)
+        for at in range(0, 24_000, 1_000)
+        for delta in pair_deltas("w", "n", BASE_MS, {("3", "1", BASE_MS + at): pairs}, {})
+    ]
+    # Pairs come between the other records, and after their pane has closed.
+    at_each = len(records) // len(joined)
+    return [
+        each
+        for i, record in enumerate(records)
+        for each in (
+            (record, joined[i // at_each])
+            if i % at_each == 0 and i // at_each < len(joined)
+            else (record,)
+        )
+    ]
 
 
 def without_guard(disk: Disk) -> None:

@@ -14,7 +14,8 @@ import pytest
 
 from detectors.canary_rules import CanarySettings
 from detectors.drift_settings import DriftSettings, FalseAlarms
-from detectors.finding import Outcome
+from detectors.finding import Finding, Outcome
+from detectors.pairs import HalfCounts, PairCounts
 from detectors.reference import Reference, reference_from_table
 from detectors.release import Role
 from detectors.sample_ratio import SplitSettings
@@ -24,7 +25,7 @@ from streams.cardinality import Limits
 from streams.evidence import EvidenceSettings
 from streams.inputs import InputSettings
 from streams.internal_topics import SUMMARIES
-from streams.judge import ModelJudge, ModelSettings, Outputs
+from streams.judge import ModelJudge, ModelSettings
 from streams.learning import LEARNING_MS
 from streams.model_state import (
     ModelState,
@@ -33,10 +34,12 @@ from streams.model_state import (
     encode_interval,
     encode_state,
 )
+from streams.outputs import Outputs
+from streams.pair_delta import PairDelta, pair_deltas
 from streams.sampling import SampleSettings
 from streams.standing import JudgeSettings
 from streams.summarizer import Summarizer, SummarizeSettings
-from streams.timeline import NEVER, PartitionTime, TimeSettings
+from streams.timeline import NEVER, PartitionTime, TimeSettings, aligned
 from streams.wire import Delta, Progress, Row, decode
 
 TIME = TimeSettings(
@@ -114,6 +117,7 @@ class Bench:
         self.wall_ms = WALL_MS
         self.newest_ms = NEVER
         self.windows: list[Row] = []
+        self.findings: list[Finding] = []
         self.verdicts: list[Verdict] = []
 
     def give(self, some: Sequence[Event]) -> Outputs:
@@ -475,8 +479,10 @@ EVIDENCE = EvidenceSettings(DriftSettings(FalseAlarms(1, 86_400_000)), CanarySet
 NO_LIMITS = ThresholdSettings(min_events=20)
 
 
-def judged_by_evidence(known: Reference | None = None) -> Bench:
-    return Bench(reference=known, thresholds=NO_LIMITS, evidence=EVIDENCE)
+def judged_by_evidence(
+    known: Reference | None = None, evidence: EvidenceSettings = EVIDENCE
+) -> Bench:
+    return Bench(reference=known, thresholds=NO_LIMITS, evidence=evidence)
 
 
 def scored_reference(quality: float = 1.0) -> Reference:
@@ -489,7 +495,7 @@ def scored_reference(quality: float = 1.0) -> Reference:
 
 
 def seconds(
-    bench: Bench, first: int, last: int, production: float, n: int = 150, **canary: float
+    bench: Bench, first: int, last: int, production: float, n: int = 50, **canary: float
 ) -> None:
     """From second ``first`` to ``last`` ``n`` events of each, and the clock behind them."""
     for at_ms in range(first * 1_000, last * 1_000, 1_000):
@@ -521,13 +527,13 @@ def test_a_canary_worse_in_a_critical_measure_fails_before_its_window_ends() -> 
 
 def test_a_canary_passes_only_with_evidence_and_says_before_how_much_is_missing() -> None:
     bench = judged_by_evidence()
-    seconds(bench, 0, 10, 1.0, quality=1.0)
+    seconds(bench, 0, 10, 1.0, n=150, quality=1.0)
     early = newest(bench)
     assert early.status is Status.INSUFFICIENT
     assert early.further_events is not None
     assert early.further_events > 0
     assert early.further_ms is not None
-    seconds(bench, 10, 160, 1.0, quality=1.0)
+    seconds(bench, 10, 160, 1.0, n=150, quality=1.0)
     assert newest(bench).status is Status.PASS
     assert newest(bench).further_events is None
 
@@ -556,7 +562,8 @@ def test_where_production_moves_the_same_way_the_cause_is_upstream_and_nothing_f
 
 
 def test_drift_of_what_is_not_production_is_shown_and_decides_nothing() -> None:
-    bench = judged_by_evidence(scored_reference())
+    both = DriftSettings(FalseAlarms(1, 86_400_000), roles=(Role.PRODUCTION, Role.CANARY))
+    bench = judged_by_evidence(scored_reference(), replace(EVIDENCE, drift=both))
     shown = []
     for at_ms in range(0, 20_000, 1_000):
         bench.give(events(at_ms))
@@ -590,3 +597,58 @@ def test_panes_are_kept_until_a_checkpoint_has_taken_them_in() -> None:
     bench.judge.evidence.checkpoint()
     bench.judge.begin()
     assert not any(key.length_ms == TIME.pane_ms for key in bench.judge.intervals)
+
+
+# --- pairs ---------------------------------------------------------------------------------------
+
+
+def pairs_at(at_ms: int, worse: int, better: int) -> PairDelta:
+    """Pairs of one pane: the shadow fails in ``worse`` of them where production does not."""
+    pane = aligned(WALL_MS + at_ms, TIME.pane_ms)
+    counts = PairCounts(pairs=100, shadow_failed=worse, production_failed=better)
+    halves = HalfCounts(halves=110)
+    (delta,) = pair_deltas(
+        "w",
+        "m",
+        WALL_MS,
+        {("2", "1", pane): counts},
+        {(("2", Role.SHADOW), pane): halves, (("1", Role.PRODUCTION), pane): halves},
+    )
+    return delta
+
+
+def shadowed(worse: int, better: int) -> Bench:
+    bench = judged_by_evidence()
+    for at_ms in range(0, 20_000, 1_000):
+        bench.give(events(at_ms))
+        bench.give(events(at_ms, 49, "shadow"))
+        bench.offset += 1
+        bench.judge.begin()
+        bench.judge.pairs(pairs_at(at_ms, worse, better))
+        bench.findings += bench.clock(at_ms + 1_000).findings
+    return bench
+
+
+def test_a_shadow_that_fails_where_production_answers_is_failed_by_its_pairs() -> None:
+    bench = shadowed(worse=8, better=1)
+    verdict = newest(bench, Role.SHADOW)
+    assert verdict.status is Status.FAIL
+    failing = verdict.findings[0]
+    assert (failing.detector, failing.against) == ("paired_failures", "production:1")
+    assert "unpaired" in failing.reason
+    alike = shadowed(worse=4, better=4)
+    assert newest(alike, Role.SHADOW).status is not Status.FAIL
+    assert any(f.detector == "paired_failures" for f in alike.findings)
+
+
+def test_pairs_survive_being_written_down() -> None:
+    bench = shadowed(worse=8, better=1)
+    state = decode_state(encode_state(bench.judge.state))
+    assert state.paired == bench.judge.state.paired != b""
+    settings = ModelSettings(TIME, NO_LIMITS, SETTINGS, EVIDENCE)
+    entries, _ = bench.judge.evidence.checkpoint()
+    again = ModelJudge(state, dict(bench.judge.intervals), settings, bench.known.get, entries)
+    for judge in (bench.judge, again):
+        judge.begin()
+        judge.pairs(pairs_at(20_000, 8, 1))
+    assert again.state.paired == bench.judge.state.paired

@@ -137,13 +137,13 @@ def test_events_dead_late_and_capped_add_up_to_the_rows_seen(
         take(summarizer, [written])
         next_offset[place] += 1
         seen += len(lines)
+    records = summarizer.flush(NOW_MS, {})  # what still waits to be decoded is decoded
     intake = summarizer.intake.partitions.values()
     dead = sum(each.dead for each in intake)
     counted = sum(each.events + each.capped for each in intake)
     late = sum(each.late for each in intake)
     assert counted + dead + late == seen
     assert sum(each.messages for each in intake) == len(messages)
-    records = summarizer.flush(NOW_MS, {})
     assert sum(record.topic == DEADLETTERS for record in records) == dead
     found = [decode(record.value) for record in records if record.topic == SUMMARIES]
     summed = groups([record for record in found if isinstance(record, Delta)])

@@ -1,0 +1,21 @@
+"""What one record led to at the judge."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+
+from detectors.finding import Finding
+from detectors.reference import Reference
+from detectors.verdict import Verdict
+from streams.wire import Row
+
+
+@dataclass(slots=True)
+class Outputs:
+    """In the order in which it must be published. ``late``: rows that came too late to count."""
+
+    windows: list[Row] = field(default_factory=list)
+    findings: list[Finding] = field(default_factory=list)
+    verdicts: list[Verdict] = field(default_factory=list)
+    learnt: list[Reference] = field(default_factory=list)
+    late: int = 0

@@ -1,0 +1,162 @@
+"""What a worker joined, as it travels on ``driftline.summaries`` beside the deltas."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+import msgspec
+
+from detectors import fixed_point
+from detectors.pairs import Differences, HalfCounts, PairCounts
+from detectors.release import Role
+from streams.wire import VERSION, Delta, Progress, Unreadable
+
+MOST_GROUPS = 2_000
+"""In one record."""
+
+_Measure = tuple[str, float, int, int, int, int, int, int, int, int]
+
+
+class PairGroup(msgspec.Struct, array_like=True, frozen=True):
+    """Pairs of one shadow version with one production version, by the shadow's pane. ``measures``:
+    column, scale, n, higher, lower, clipped, and two words of each sum."""
+
+    shadow: str
+    production: str
+    pane_ms: int
+    pairs: int
+    labelled: int
+    differ: int
+    shadow_failed: int
+    production_failed: int
+    measures: tuple[_Measure, ...]
+
+
+class HalfGroup(msgspec.Struct, array_like=True, frozen=True):
+    """Halves of one release in one pane; see :class:`detectors.pairs.HalfCounts`."""
+
+    version: str
+    role: Role
+    pane_ms: int
+    halves: int
+    repeated: int
+    dropped: int
+    without_id: int
+
+
+class PairDelta(msgspec.Struct, array_like=True, frozen=True, tag="pairs"):
+    """What one worker joined for one model since its last flush. ``wall_ms``: when it flushed."""
+
+    worker: str
+    model: str
+    wall_ms: int
+    pairs: tuple[PairGroup, ...]
+    halves: tuple[HalfGroup, ...]
+
+
+PairKey = tuple[str, str, int]
+"""The shadow's version, production's, and the start of the pane."""
+HalfKey = tuple[tuple[str, Role], int]
+"""A release and the start of the pane."""
+
+_encoder = msgspec.msgpack.Encoder()
+_decoder = msgspec.msgpack.Decoder(PairDelta)
+_any: msgspec.msgpack.Decoder[Delta | Progress | PairDelta] = msgspec.msgpack.Decoder(
+    Delta | Progress | PairDelta
+)
+
+
+def encode_pairs(delta: PairDelta) -> bytes:
+    """A record of ``driftline.summaries``."""
+    return bytes((VERSION,)) + _encoder.encode(delta)
+
+
+def decode_pairs(value: bytes | None) -> PairDelta:
+    """The inverse of :func:`encode_pairs`; :class:`Unreadable` if it is not one."""
+    if not value or value[0] != VERSION:
+        raise Unreadable("not a record of this version of driftline")
+    try:
+        return _decoder.decode(memoryview(value)[1:])
+    except (msgspec.DecodeError, RecursionError) as error:
+        raise Unreadable(f"not pairs: {type(error).__name__}") from error
+
+
+def decode_summaries(value: bytes | None) -> Delta | Progress | PairDelta:
+    """Any record of ``driftline.summaries``; :class:`Unreadable` if it is none."""
+    if not value or value[0] != VERSION:
+        raise Unreadable("not a record of this version of driftline")
+    try:
+        return _any.decode(memoryview(value)[1:])
+    except (msgspec.DecodeError, RecursionError) as error:
+        raise Unreadable(f"not a summaries record: {type(error).__name__}") from error
+
+
+def pair_deltas(
+    worker: str,
+    model: str,
+    wall_ms: int,
+    pairs: Mapping[PairKey, PairCounts],
+    halves: Mapping[HalfKey, HalfCounts],
+) -> list[PairDelta]:
+    """One record, or several if there is much, in an order that depends on the content only."""
+    packed_pairs = [_pair_group(key, counts) for key, counts in sorted(pairs.items())]
+    packed_halves = [
+        HalfGroup(version, role, pane, each.halves, each.repeated, each.dropped, each.without_id)
+        for ((version, role), pane), each in sorted(halves.items())
+    ]
+    return [
+        PairDelta(
+            worker,
+            model,
+            wall_ms,
+            tuple(packed_pairs[at : at + MOST_GROUPS]),
+            tuple(packed_halves[at : at + MOST_GROUPS]),
+        )
+        for at in range(0, max(len(packed_pairs), len(packed_halves)), MOST_GROUPS)
+    ]
+
+
+def _pair_group(key: PairKey, counts: PairCounts) -> PairGroup:
+    measures = tuple(
+        (
+            column,
+            scale,
+            each.n,
+            each.higher,
+            each.lower,
+            each.clipped,
+            *fixed_point.split(each.first),
+            *fixed_point.split(each.second),
+        )
+        for (column, scale), each in sorted(counts.measures.items())
+    )
+    return PairGroup(
+        *key,
+        counts.pairs,
+        counts.labelled,
+        counts.differ,
+        counts.shadow_failed,
+        counts.production_failed,
+        measures,
+    )
+
+
+def counts_of(group: PairGroup) -> PairCounts:
+    """The counts that were packed."""
+    measures = {}
+    for column, scale, n, higher, lower, clipped, *sums in group.measures:
+        first, second = fixed_point.join(*sums[:2]), fixed_point.join(*sums[2:])
+        measures[column, scale] = Differences(n, higher, lower, clipped, first, second)
+    return PairCounts(
+        group.pairs,
+        group.labelled,
+        group.differ,
+        group.shadow_failed,
+        group.production_failed,
+        measures,
+    )
+
+
+def halves_of(group: HalfGroup) -> HalfCounts:
+    """The counts that were packed."""
+    return HalfCounts(group.halves, group.repeated, group.dropped, group.without_id)

@@ -1,0 +1,169 @@
+"""Pairs through a real Kafka: exact although workers are killed without warning."""
+
+from __future__ import annotations
+
+import json
+import random
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import confluent_kafka
+from confluent_kafka.admin import AdminClient
+from confluent_kafka.cimpl import NewTopic
+
+from deploy.kafka.server import RealKafka
+from detectors.pairs import HalfCounts, PairCounts
+from streams.pair_delta import HalfKey, PairKey, counts_of, decode_pairs, halves_of
+from streams.wire import Unreadable
+
+REQUESTS = 3_000
+PARTS, KILLS = 6, 3
+MOST_S = 90.0
+CONFIGURATION = """
+inputs: [{{topic: {topic}}}]
+kafka: {{bootstrap: "{kafka}", prefix: "{topic}.", partitions: 3}}
+time: {{pane: 10s, windows: [1m]}}
+summarize: {{flush_interval: 100ms, compiled: false}}
+pairing: {{enabled: on, latency_tolerance: 0}}
+"""
+
+
+@dataclass
+class Traffic:
+    """Both answers of each request, in no common order, in parts; ``expected``: what their pairs
+    add up to: pairs, unlike labels, and in how many the shadow is slower."""
+
+    rng: random.Random
+    expected: dict[PairKey, tuple[int, int, int]] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        timed: list[tuple[int, bytes]] = []
+        start_ms = int(time.time() * 1000) - 60_000
+        for request in range(REQUESTS):
+            ts = start_ms + 10 * request
+            ours, taken = self._answer(timed, request, ts, "shadow", "2")
+            theirs, usual = self._answer(timed, request, ts, "production", "1")
+            key = "2", "1", ts - ts % 10_000
+            pairs, differ, slower = self.expected.get(key, (0, 0, 0))
+            self.expected[key] = pairs + 1, differ + (ours != theirs), slower + (taken > usual)
+        # Within a second or so of their time, so that no event is late.
+        self._values = [value for _, value in sorted(timed)]
+
+    def _answer(
+        self, timed: list[tuple[int, bytes]], request: int, ts: int, role: str, version: str
+    ) -> tuple[str, int]:
+        label, latency = self.rng.choice("AAB"), self.rng.randrange(1, 100)
+        event = {
+            "ts": ts,
+            "model": "m",
+            "version": version,
+            "role": role,
+            "request_id": f"q-{request}",
+            "prediction": {"label": label},
+            "latency_ms": latency,
+        }
+        timed.append((ts + self.rng.randrange(1_000), json.dumps(event).encode()))
+        return label, latency
+
+    def produce(self, producer: confluent_kafka.Producer, topic: str, count: int) -> None:
+        """The next ``count`` of them."""
+        some, self._values = self._values[:count], self._values[count:]
+        for value in some:
+            producer.produce(topic, value, partition=self.rng.randrange(2))
+        assert producer.flush(30) == 0
+
+
+class Counts:
+    """All committed counts of pairs, added up as they come."""
+
+    def __init__(self, servers: str, topic: str) -> None:
+        self._consumer = confluent_kafka.Consumer(
+            {
+                "bootstrap.servers": servers,
+                "group.id": f"{topic}-test",
+                "isolation.level": "read_committed",
+                "auto.offset.reset": "earliest",
+                "topic.metadata.refresh.interval.ms": 500,
+            }
+        )
+        self._consumer.subscribe([f"{topic}.summaries"])
+        self.pairs: dict[PairKey, PairCounts] = {}
+        self.halves: dict[HalfKey, HalfCounts] = {}
+
+    def close(self) -> None:
+        self._consumer.close()
+
+    def read(self, seconds: float) -> int:
+        """Reads on for so long; how many pairs there are now."""
+        until = time.monotonic() + seconds
+        while time.monotonic() < until:
+            for message in self._consumer.consume(500, timeout=0.1):
+                try:
+                    delta = decode_pairs(message.value()) if not message.error() else None
+                except Unreadable:
+                    continue  # a delta or a clock
+                for group in delta.pairs if delta else ():
+                    key = group.shadow, group.production, group.pane_ms
+                    known = self.pairs.get(key, PairCounts())
+                    self.pairs[key] = known.merge(counts_of(group))
+                for each in delta.halves if delta else ():
+                    half = (each.version, each.role), each.pane_ms
+                    self.halves[half] = self.halves.get(half, HalfCounts()).merge(halves_of(each))
+        return sum(counts.pairs for counts in self.pairs.values())
+
+
+def test_pairs_are_counted_exactly_once_although_workers_are_killed(
+    real_kafka: RealKafka, unique: Callable[[str], str], tmp_path: Path
+) -> None:
+    topic, rng = unique("pairs"), random.Random(5)
+    servers = real_kafka.address
+    admin = AdminClient({"bootstrap.servers": servers})
+    admin.create_topics([NewTopic(topic, 2, 1)])[topic].result(30)
+    config = tmp_path / "pairs.yaml"
+    config.write_text(CONFIGURATION.format(topic=topic, kafka=servers), encoding="utf-8")
+    log = tmp_path / "workers.log"
+    running: list[subprocess.Popen[bytes]] = []
+
+    def start() -> None:
+        command = [sys.executable, "-m", "streams", "summarize", "--config", str(config)]
+        with log.open("ab") as output:
+            running.append(subprocess.Popen(command, stdout=output, stderr=output))
+
+    counts = Counts(servers, topic)
+    try:
+        start()
+        start()
+        traffic = Traffic(rng)
+        producer = confluent_kafka.Producer({"bootstrap.servers": servers})
+        for part in range(PARTS):
+            before = counts.read(0.1)
+            traffic.produce(producer, topic, 2 * REQUESTS // PARTS)
+            if 0 < part <= KILLS:
+                victim = running.pop(0)
+                victim.kill()
+                victim.wait()
+                start()
+            deadline = time.monotonic() + MOST_S
+            while counts.read(0.1) == before:
+                assert time.monotonic() < deadline, log.read_text(encoding="utf-8")[-3000:]
+        deadline = time.monotonic() + MOST_S
+        while counts.read(0.5) < REQUESTS and time.monotonic() < deadline:
+            pass
+        counts.read(3.0)  # nothing may come twice
+    finally:
+        for process in running:
+            process.terminate()
+        for process in running:
+            process.wait(20)
+        counts.close()
+    found = {
+        key: (each.pairs, each.differ, each.measures["latency_ms", 1024.0].higher)
+        for key, each in counts.pairs.items()
+    }
+    assert found == traffic.expected, log.read_text(encoding="utf-8")[-3000:]
+    assert sum(each.halves for each in counts.halves.values()) == 2 * REQUESTS
+    assert sum(each.repeated for each in counts.halves.values()) == 0
