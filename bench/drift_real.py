@@ -3,47 +3,31 @@ still hang together as they did. What alarms is a false alarm."""
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from dataclasses import dataclass, replace
-from datetime import datetime
+from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-import pyarrow.csv as pa_csv
 from numpy.typing import NDArray
 from scipy import stats
 
+from bench.drift_days import READERS, Days
 from bench.drift_peers import chi_square, kolmogorov_smirnov, psi
+from bench.drift_river import alarms_of, available
 from bench.measure import figure, show
-from detectors.binning import numeric_spec
-from detectors.cells import Aspect, Cells, Family, Watch
+from detectors.cells import Cells, Family
 from detectors.drift import step
 from detectors.drift_settings import DAY_MS, BurstBound, DriftSettings, FalseAlarms
-from detectors.drift_state import empty_state
+from detectors.drift_state import Alarm, empty_state
 from detectors.inflation import Panes, learn, measure
-from detectors.kernels import histogram
-from detectors.layout import Kind
-from detectors.payoffs import Dictionary, Normal, dictionary_of, normal_without_panes, payoffs
+from detectors.payoffs import Normal, normal_without_panes, payoffs
 from detectors.season import Season, slot_of
 
 Floats = NDArray[np.float64]
 
 _REFERENCE_PART = 0.4
 _BUDGET_DAYS = 100
-
-
-@dataclass(frozen=True, slots=True, eq=False)
-class Days:
-    """``counts``: float64 [days, panes a day, cells], of all columns one after the other."""
-
-    name: str
-    dictionary: Dictionary
-    counts: Floats
-
-    @property
-    def pane_ms(self) -> int:
-        return DAY_MS // int(self.counts.shape[1])
 
 
 def real_streams(quick: bool, folder: Path, seed: int) -> dict[str, Any]:
@@ -58,28 +42,69 @@ def real_streams(quick: bool, folder: Path, seed: int) -> dict[str, Any]:
             print(f"not run: {name}: no {missing.filename}")
             continue
         rng = np.random.default_rng((seed, 2))
-        runs = [_permuted(days, rng) for _ in range(6 if quick else 16)]
+        permutations = 6 if quick else 16
+        orders = [rng.permutation(len(days.counts)) for _ in range(permutations)]
+        runs = [_permuted(days, order) for order in orders]
         mean = {key: float(np.mean([run[key] for run in runs])) for key in runs[0]}
+        if available():
+            mean |= _online(days, orders[: 1 if quick else 4])
         found[name] = {key: figure(value) for key, value in mean.items()}
         found[name]["worst"] = figure(max(run["driftline"] for run in runs))
+        found[name]["moved"] = moved = _moved(days, orders[: 3 if quick else 8])
+        mean |= {f"every value a bin up: {key}": value for key, value in moved.items()}
         lines += [[f"{name}: {key}", f"{value:.2f}"] for key, value in mean.items()]
     show("Days permuted: alarms over the budget's number", ("stream and method", "ratio"), lines)
     return found
 
 
-def _permuted(days: Days, rng: np.random.Generator) -> dict[str, float]:
-    order = rng.permutation(len(days.counts))
-    counts = days.counts[order]
-    split = int(len(counts) * _REFERENCE_PART)
-    per_day = counts.shape[1]
-    starts = np.arange(len(counts) * per_day, dtype=np.int64) * days.pane_ms
-    flat = counts.reshape(len(starts), -1)
-    past = Panes(flat[: split * per_day], starts[: split * per_day], days.pane_ms)
-    settings = DriftSettings(
-        FalseAlarms(1.0, _BUDGET_DAYS * DAY_MS),
-        season=Season.HOUR_OF_DAY if per_day > 1 else Season.NONE,
-        min_reference_rows=100,
-    )
+def _online(days: Days, orders: list[NDArray[np.int64]]) -> dict[str, float]:
+    """river's detectors, value by value through the later days of every numeric column, in
+    standard deviations of the earlier ones; a stream too long for one is cut and counts for the
+    days that it saw."""
+    found: dict[str, list[float]] = {}
+    for order in orders:
+        split = int(len(order) * _REFERENCE_PART)
+        budget = (len(order) - split) / _BUDGET_DAYS
+        totals: dict[str, float] = {}
+        for column in days.values:
+            past, later = column.of(order[:split]), column.of(order[split:])
+            unit = float(past.std()) or 1.0
+            for name, (alarms, seen) in alarms_of((later - past.mean()) / unit).items():
+                totals[name] = totals.get(name, 0.0) + alarms / seen
+        for name, total in totals.items():
+            found.setdefault(name, []).append(total / budget)
+    return {name: float(np.mean(ratios)) for name, ratios in found.items()}
+
+
+def _moved(days: Days, orders: list[NDArray[np.int64]]) -> dict[str, float]:
+    """The price of few false alarms: from the first later day on every value of one column lies a
+    bin higher (a tenth of the rows in the middle, so about a quarter of a standard deviation; the
+    highest bin keeps its rows). Which share of the columns is found, and after how many days."""
+    cells = days.dictionary.cells
+    delays: list[float] = []
+    for order in orders:
+        past, later, settings = _cut(days, order)
+        normal = learn(days.dictionary, past, settings)
+        for w, watch in enumerate(cells.watches):
+            if watch.family is not Family.ORDERED:
+                continue
+            span = slice(int(cells.starts[w]), int(cells.starts[w + 1]))
+            moved = later.counts.copy()
+            moved[:, span] = np.roll(moved[:, span], 1, axis=1)
+            moved[:, span.stop - 1] += moved[:, span.start]
+            moved[:, span.start] = 0.0
+            panes = Panes(moved, later.starts_ms, later.length_ms)
+            delays.append(_first_alarm(normal, panes, settings, w) / DAY_MS)
+    hits = [delay for delay in delays if np.isfinite(delay)]
+    found = {"columns found": figure(len(hits) / len(delays))}
+    if hits:
+        found["days until found, median"] = figure(float(np.median(hits)))
+    return found
+
+
+def _permuted(days: Days, order: NDArray[np.int64]) -> dict[str, float]:
+    past, later, settings = _cut(days, order)
+    counts, split = days.counts[order], int(len(order) * _REFERENCE_PART)
     plain = replace(settings, season=Season.NONE, burst_bound=BurstBound.NEVER)
     lump = normal_without_panes(days.dictionary, past.counts.sum(axis=0))
     methods = {
@@ -88,7 +113,6 @@ def _permuted(days: Days, rng: np.random.Generator) -> dict[str, float]:
         "driftline": (learn(days.dictionary, past, settings), settings),
     }
     budget = (len(counts) - split) / _BUDGET_DAYS
-    later = Panes(flat[split * per_day :], starts[split * per_day :], days.pane_ms)
     ratios = {
         name: _alarms(normal, later, used) / budget for name, (normal, used) in methods.items()
     }
@@ -99,17 +123,42 @@ def _permuted(days: Days, rng: np.random.Generator) -> dict[str, float]:
     return ratios
 
 
+def _cut(days: Days, order: NDArray[np.int64]) -> tuple[Panes, Panes, DriftSettings]:
+    """The days in this order: those of the reference, the later ones, and how they are judged."""
+    counts = days.counts[order]
+    split, per_day = int(len(counts) * _REFERENCE_PART), counts.shape[1]
+    starts = np.arange(len(counts) * per_day, dtype=np.int64) * days.pane_ms
+    both = Panes(counts.reshape(len(starts), -1), starts, days.pane_ms)
+    settings = DriftSettings(
+        FalseAlarms(1.0, _BUDGET_DAYS * DAY_MS),
+        season=Season.HOUR_OF_DAY if per_day > 1 else Season.NONE,
+        min_reference_rows=100,
+    )
+    return both.part(0, split * per_day), both.part(split * per_day, len(starts)), settings
+
+
 def _alarms(normal: Normal, panes: Panes, settings: DriftSettings) -> int:
+    return sum(1 for _ in _raised(normal, panes, settings))
+
+
+def _first_alarm(normal: Normal, panes: Panes, settings: DriftSettings, watch: int) -> float:
+    """When the watch first alarms, in ms from the first pane; infinity if it does not."""
+    for alarm in _raised(normal, panes, settings):
+        if alarm.watch == watch:
+            return float(alarm.at_ms - panes.starts_ms[0])
+    return np.inf
+
+
+def _raised(normal: Normal, panes: Panes, settings: DriftSettings) -> Iterator[Alarm]:
     paid = {}
     state = empty_state(normal.dictionary)
-    alarms = 0
     for counts, start in zip(panes.counts, panes.starts_ms.tolist(), strict=True):
         slot = slot_of(settings.season, start)
         if slot not in paid:
             paid[slot] = payoffs(normal, slot, settings)
         took = step(state, paid[slot], counts, 1.0, start, panes.length_ms, settings)
-        state, alarms = took.state, alarms + len(took.alarms)
-    return alarms
+        state = took.state
+        yield from took.alarms
 
 
 def _peers(cells: Cells, counts: Floats, split: int, watches: int) -> dict[str, float]:
@@ -127,77 +176,3 @@ def _peers(cells: Cells, counts: Floats, split: int, watches: int) -> dict[str, 
         p = stats.chi2.sf(chi_square(now, then) / (1 + n / m), now.shape[1] - 1)
         found["chi-square Bonferroni"] += float((p < 0.05 / watches / 365).sum())
     return found
-
-
-def _days(
-    name: str, day: NDArray[np.int64], pane: NDArray[np.int64], columns: dict[str, Floats]
-) -> Days:
-    """Rows with their day and their pane of the day as counts per cell."""
-    keys, day = np.unique(day, return_inverse=True)
-    per_day = int(pane.max()) + 1
-    group = day * per_day + pane
-    order = np.argsort(group, kind="stable")
-    starts = np.searchsorted(group[order], np.arange(len(keys) * per_day + 1))
-    parts: list[NDArray[np.int64]] = []
-    watches: list[Watch] = []
-    for column, values in columns.items():
-        edges = np.array(numeric_spec(column, values).edges)
-        parts.append(histogram(values[order], starts, edges))
-        watches.append(Watch(column, Kind.NUMERIC, Aspect.VALUES, Family.ORDERED, len(edges) + 1))
-    sizes = [part.shape[1] for part in parts]
-    cells = Cells("", tuple(watches), np.concatenate(([0], np.cumsum(sizes))), ())
-    counts = np.concatenate(parts, axis=1).reshape(len(keys), per_day, -1)
-    return Days(name, dictionary_of(cells), counts.astype(np.float64))
-
-
-def _electricity(folder: Path) -> Days:
-    """Half-hourly prices, demands and transfer of a market, 944 days; the Victorian columns are
-    constant for the first year, so their days differ more than most."""
-    table = pa_csv.read_csv(folder / "elec2" / "elec.csv")
-    row = np.arange(table.num_rows)
-    names = ("nswprice", "nswdemand", "vicprice", "vicdemand", "transfer")
-    columns = {name: table[name].to_numpy().astype(np.float64) for name in names}
-    return _days("electricity", row // 48, row % 48 // 12, columns)
-
-
-def _series(path: Path) -> tuple[NDArray[np.int64], Floats]:
-    table = pa_csv.read_csv(path)
-    seconds = table["timestamp"].cast("timestamp[s]").cast("int64").to_numpy()
-    return seconds, table["value"].to_numpy().astype(np.float64)
-
-
-def _taxi(folder: Path) -> Days:
-    seconds, value = _series(folder / "nab" / "realKnownCause" / "nyc_taxi.csv")
-    return _days("taxi", seconds // 86_400, seconds % 86_400 // 21_600, {"passengers": value})
-
-
-def _temperature(folder: Path) -> Days:
-    path = folder / "nab" / "realKnownCause" / "machine_temperature_system_failure.csv"
-    seconds, value = _series(path)
-    return _days("temperature", seconds // 86_400, seconds % 86_400 // 21_600, {"sensor": value})
-
-
-def _machines(folder: Path) -> Days:
-    """Query latencies of cloud machines, each day's together."""
-    days: list[int] = []
-    values: list[float] = []
-    for region in ("eastus", "westus2"):
-        name = f"pg_sf2500_c25_read_only_latency_ms__long__{region}.csv"
-        table = pa_csv.read_csv(
-            folder / "azure_vm_pg_latency" / name,
-            convert_options=pa_csv.ConvertOptions(column_types={"starttime": "string"}),
-        )
-        values += table["value"].to_pylist()
-        days += [
-            datetime.fromisoformat(text).toordinal() for text in table["starttime"].to_pylist()
-        ]
-    day = np.array(days, np.int64)
-    return _days("machines", day, np.zeros_like(day), {"latency_ms": np.array(values)})
-
-
-READERS: dict[str, Callable[[Path], Days]] = {
-    "electricity": _electricity,
-    "taxi": _taxi,
-    "temperature": _temperature,
-    "machines": _machines,
-}
