@@ -1,19 +1,23 @@
-"""``python -m bench canary|detection|hotpath|latency|memory [--quick]``: a table, and
-as the last line one JSON object with the figures."""
+"""``python -m bench boards|canary|detection|hotpath|judge|latency|memory|peers|store [--quick]``:
+a table, and as the last line one JSON object with the figures."""
 
 from __future__ import annotations
 
 import argparse
 import sys
 
-from bench import canary, detection, hotpath, latency, memory
+from bench import boards, canary, detection, hotpath, judge, latency, memory, peers, store
 
 BENCHMARKS = {
+    "boards": boards.run,
     "canary": canary.run,
     "detection": detection.run,
     "hotpath": hotpath.run,
+    "judge": judge.run,
     "latency": latency.run,
     "memory": memory.run,
+    "peers": peers.run,
+    "store": store.run,
 }
 
 

@@ -30,7 +30,8 @@ class UnusableColumn(ValueError):
 @dataclass(frozen=True, slots=True, eq=False)
 class TableColumns:
     """A table's columns as arrays, in the order of its rows. ``numeric``: float64 [rows], NaN for
-    no value; ``texts``: codes; ``faulty``: bool [rows], where a value was there but unreadable."""
+    no value, infinities as they are; ``texts``: codes; ``faulty``: bool [rows] of texts, where one
+    was there but too long."""
 
     rows: int
     numeric: Mapping[str, NDArray[np.float64]]
@@ -38,17 +39,26 @@ class TableColumns:
     faulty: Mapping[str, NDArray[np.bool_]]
 
     def rows_of(
-        self, starts: NDArray[np.int64] | None = None, order: NDArray[np.int64] | None = None
+        self,
+        starts: NDArray[np.int64] | None = None,
+        order: NDArray[np.int64] | slice | None = None,
+        *,
+        infinite: bool = True,
     ) -> Rows:
-        """The rows as one group, or in ``order`` (int64 [rows chosen]) cut at ``starts``."""
+        """The rows as one group, or those of ``order`` (int64 [rows chosen]) cut at ``starts``.
+        ``infinite``: count infinities as errors, which costs a pass over all values."""
         at: Any = slice(None) if order is None else order
         bounds = np.array([0, self.rows]) if starts is None else starts
         headers = np.zeros((len(bounds) - 1, len(HEADERS)), np.int64)
         headers[:, HEADERS.index(Header.PREDICTIONS)] = np.diff(bounds)
+        faults = {name: faulty[at] for name, faulty in self.faulty.items()}
+        if infinite:
+            faults |= {name: np.isinf(values[at]) for name, values in self.numeric.items()}
         errors = {}
-        for name, faulty in self.faulty.items():
-            upto = np.concatenate(([0], np.cumsum(faulty[at])))
-            errors[name] = np.diff(upto[bounds])
+        for name, faulty in faults.items():
+            if faulty.any():
+                upto = np.concatenate(([0], np.cumsum(faulty)))
+                errors[name] = np.diff(upto[bounds])
         return Rows(
             bounds.astype(np.int64),
             headers,
@@ -93,7 +103,7 @@ def read_columns(table: Any, names: Sequence[str] | None = None) -> TableColumns
         if kind is None:
             raise UnusableColumn(f"column {name!r} is {column.type}: neither number nor text")
         if kind is Kind.NUMERIC:
-            numeric[name], faulty[name] = _numbers(column)
+            numeric[name] = _numbers(column)
         else:
             texts[name], faulty[name] = codes_of(column)
     return TableColumns(
@@ -109,12 +119,13 @@ def _is_text(type_: Any) -> bool:
     )
 
 
-def _numbers(column: Any) -> tuple[NDArray[np.float64], NDArray[np.bool_]]:
+def _numbers(column: Any) -> NDArray[np.float64]:
     # Unsafe: integers beyond 2**53 are rounded, as they are wherever they become a double.
-    doubles = pc.fill_null(column.cast(pa.float64(), safe=False), float("nan"))
-    values = np.asarray(doubles.to_numpy(), dtype=np.float64)
-    faulty = np.isinf(values)
-    return (np.where(faulty, np.nan, values) if faulty.any() else values), faulty
+    doubles = column.cast(pa.float64(), safe=False)
+    if doubles.null_count:
+        doubles = pc.fill_null(doubles, float("nan"))
+    # Doubles without nulls are not copied.
+    return np.asarray(doubles.to_numpy(), dtype=np.float64)
 
 
 def codes_of(column: Any) -> tuple[Codes, NDArray[np.bool_]]:
@@ -127,15 +138,30 @@ def codes_of(column: Any) -> tuple[Codes, NDArray[np.bool_]]:
         # Arrow cannot unify dictionaries that hold a null: they are written out and made anew.
         column = column.cast(column.type.value_type)
     if not pa.types.is_dictionary(column.type):
-        column = column.cast(pa.large_string()).dictionary_encode()
+        if not pa.types.is_string(column.type):
+            column = column.cast(pa.large_string())
+        column = column.dictionary_encode()
     if not column.num_chunks:
         return Codes(np.zeros(0, np.int32), ()), np.zeros(0, np.bool_)
-    whole = column.unify_dictionaries().combine_chunks()
-    if isinstance(whole, pa.ChunkedArray):
-        whole = whole.chunk(0)
-    codes = pc.fill_null(whole.indices.cast(pa.int32()), -1).to_numpy(zero_copy_only=False)
-    names = whole.dictionary.to_pylist()
+    indices, dictionary = _coded(column)
+    if indices.null_count:
+        indices = pc.fill_null(indices, -1)
+    codes = indices.to_numpy(zero_copy_only=False)
+    names = dictionary.to_pylist()
     wrong = [code for code, name in enumerate(names) if name is None or len(name) > MOST_TEXT_CHARS]
+    if not wrong:
+        return Codes(codes, names), np.zeros(len(codes), np.bool_)
     too_long = np.isin(codes, [code for code in wrong if names[code] is not None])
     codes = np.where(np.isin(codes, wrong), np.int32(-1), codes).astype(np.int32)
     return Codes(codes, [name or "" for name in names]), too_long
+
+
+def _coded(column: Any) -> tuple[Any, Any]:
+    """The int32 codes of a dictionary column, and what they stand for."""
+    if column.num_chunks == 1:
+        whole = column.chunk(0)
+    else:
+        whole = column.unify_dictionaries().combine_chunks()
+        if isinstance(whole, pa.ChunkedArray):
+            whole = whole.chunk(0)
+    return whole.indices.cast(pa.int32()), whole.dictionary

@@ -4,12 +4,14 @@ A *group* is one (release, segment, pane). Rows come sorted by group, so that ea
 and no Python runs per row: sums are differences of one cumulative sum, histograms are counts of
 comparisons for big groups and one bincount for many small ones. Only integers are added, so the
 result does not depend on how rows were batched.
+
+Where numba is installed, :mod:`detectors.compiled` counts the same in one pass over a column.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
 
 import numpy as np
 from numpy.typing import NDArray
@@ -30,6 +32,7 @@ from detectors.layout import (
     Layout,
     N,
 )
+from detectors.scratch import Scratch
 from detectors.sketch import Sketch, bucket_of
 from detectors.summary import Summaries, no_extremes
 
@@ -38,6 +41,8 @@ _BIG_GROUP = 512
 _DENSE_CELLS = 1 << 22
 """Largest table that is counted densely; beyond it the combinations are sorted instead."""
 _CHUNK = 16384
+_NO_ORDER = np.empty(0, np.int64)
+"""For compiled code: the rows stand sorted."""
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -50,10 +55,11 @@ class Codes:
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Rows:
-    """Rows of one model, sorted by group. ``starts``: int64 [groups + 1], the slice of each group.
+    """Rows of one model by group. ``starts``: int64 [groups + 1], the slice of each group.
 
     ``headers``: int64 [groups, headers], the event counts. ``numeric``: float64 [rows], NaN for no
-    value; ``texts``: codes per column; ``errors``: int64 [groups] per column.
+    value; ``texts``: codes per column; ``errors``: int64 [groups] per column. ``order``: int64,
+    which rows of the columns the slices are of, one after the other; None: they stand sorted.
     """
 
     starts: NDArray[np.int64]
@@ -61,14 +67,33 @@ class Rows:
     numeric: Mapping[str, NDArray[np.float64]]
     texts: Mapping[str, Codes]
     errors: Mapping[str, NDArray[np.int64]]
+    order: NDArray[np.int64] | None = None
 
     @property
     def groups(self) -> int:
         return len(self.starts) - 1
 
 
-def summarize(rows: Rows, layout: Layout) -> list[Summaries]:
-    """Summaries of each group. Columns that the layout does not have are passed over."""
+@dataclass(frozen=True, slots=True)
+class CompiledKernels:
+    """``numbers`` and ``codes``: ``count_numbers`` and ``count_codes`` of
+    :mod:`detectors.compiled`, compiled."""
+
+    numbers: Callable[..., None]
+    codes: Callable[..., None]
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Workshop:
+    """Compiled kernels with the room they work in. Not for use by several threads at once."""
+
+    kernels: CompiledKernels
+    scratch: Scratch = field(default_factory=Scratch.new)
+
+
+def summarize(rows: Rows, layout: Layout, workshop: Workshop | None = None) -> list[Summaries]:
+    """Summaries of each group. Columns that the layout does not have are passed over. The result
+    is the same to the last bit with a ``workshop`` and without."""
     groups = rows.groups
     matrix = np.zeros((groups, layout.width), np.int64)
     matrix[:, : len(HEADERS)] = rows.headers
@@ -79,9 +104,12 @@ def summarize(rows: Rows, layout: Layout) -> list[Summaries]:
         start = layout.starts[spec.key]
         slots = matrix[:, start : start + spec.width]
         if spec.kind is Kind.NUMERIC and spec.name in rows.numeric:
-            _numeric(rows, spec, slots, extremes[:, :, index], sketches)
+            if workshop is None:
+                _numeric(rows, spec, slots, extremes[:, :, index], sketches)
+            else:
+                _numeric_compiled(rows, spec, slots, extremes[:, :, index], sketches, workshop)
         elif spec.kind is Kind.CATEGORICAL and spec.name in rows.texts:
-            _categorical(rows, spec, slots, categories)
+            _categorical(rows, spec, slots, categories, workshop)
         # A column's unreadable values are told once, with its numeric half where it has one.
         if spec.name in rows.errors and (
             spec.kind is Kind.NUMERIC or (spec.name, Kind.NUMERIC) not in layout.starts
@@ -99,7 +127,8 @@ def _numeric(
     extremes: NDArray[np.float64],
     sketches: list[dict[str, Sketch]],
 ) -> None:
-    values, starts = _present(rows.numeric[spec.name], rows.starts)
+    every = rows.numeric[spec.name]
+    values, starts = _present(every if rows.order is None else every[rows.order], rows.starts)
     counts = np.diff(starts)
     slots[:, N] = counts
     if not len(values):
@@ -117,6 +146,52 @@ def _numeric(
         for group, sketch in enumerate(group_sketches(values, starts)):
             if len(sketch.keys):
                 sketches[group][spec.name] = sketch
+
+
+def _numeric_compiled(
+    rows: Rows,
+    spec: ColumnSpec,
+    slots: NDArray[np.int64],
+    extremes: NDArray[np.float64],
+    sketches: list[dict[str, Sketch]],
+    workshop: Workshop,
+) -> None:
+    edges = np.array(spec.edges, np.float64)
+    # The kernels know one type of array each: float64, contiguous. Read-only ones are not copied.
+    values = np.require(rows.numeric[spec.name], np.float64, "C")
+    # A place more than there can be buckets: the kernel writes before it knows that one is empty.
+    most = int(rows.starts[-1] - rows.starts[0]) + 1
+    keys, counts = np.empty(most, np.int32), np.empty(most, np.int64)
+    ends = np.zeros(rows.groups, np.int64)
+    found = np.zeros((rows.groups, spec.width), np.int64)
+    range_bits = np.zeros((rows.groups, 2), np.int64)
+    workshop.kernels.numbers(
+        values,
+        _NO_ORDER if rows.order is None else rows.order,
+        rows.starts,
+        edges,
+        bucket_of(edges).astype(np.int64),
+        spec.grid.center,
+        1.0 / spec.grid.scale,
+        found,
+        range_bits,
+        keys,
+        counts,
+        ends,
+        workshop.scratch,
+    )
+    slots += found
+    there = found[:, N] > 0
+    extremes[there] = range_bits.view(np.float64)[there]
+    if not spec.sketch:
+        return
+    # Copies: the room for as many buckets as rows is given back.
+    keys, counts = keys[: ends[-1]].copy(), counts[: ends[-1]].copy()
+    at = 0
+    for group, end in enumerate(ends.tolist()):
+        if end > at:
+            sketches[group][spec.name] = Sketch(keys[at:end], counts[at:end])
+        at = end
 
 
 def _sums(values: NDArray[np.float64], spec: ColumnSpec, slots: NDArray[np.int64]) -> None:
@@ -181,36 +256,57 @@ def _categorical(
     spec: ColumnSpec,
     slots: NDArray[np.int64],
     categories: list[dict[str, CategoryCounts]],
+    workshop: Workshop | None,
 ) -> None:
     column = rows.texts[spec.name]
-    group_of = np.repeat(np.arange(rows.groups), np.diff(rows.starts))
-    present = column.codes >= 0
-    codes, group_of = column.codes[present].astype(np.int64), group_of[present]
-    slots[:, N] = np.bincount(group_of, minlength=rows.groups)
-    cells, counts = _count_cells(group_of * len(column.names) + codes, rows.groups, column.names)
+    width = len(column.names) + 1
+    if rows.groups * width > _DENSE_CELLS:
+        cells, counts = _sparse_cells(rows, column)
+    else:
+        dense = _dense_cells(rows, column, workshop)
+        cells = np.flatnonzero(dense)
+        counts = dense[cells]
+    group_of, code = cells // width, cells % width - 1
+    there = code >= 0
+    group_of, code, counts = group_of[there], code[there], counts[there]
+    np.add.at(slots[:, N], group_of, counts)
     own = {name: i for i, name in enumerate(spec.categories)}
-    rest: list[dict[str, int]] = [{} for _ in range(rows.groups)]
-    for cell, count in zip(cells.tolist(), counts.tolist(), strict=True):
-        group, code = divmod(cell, len(column.names))
-        name = column.names[code]
-        bin_ = own.get(name)
-        if bin_ is None:
-            rest[group][name] = rest[group].get(name, 0) + count
-        else:
-            slots[group, spec.first_bin + bin_] += count
-    for group, counted in enumerate(rest):
-        if counted:
-            categories[group][spec.name] = CategoryCounts.of(counted)
+    bin_of = np.array([own.get(name, -1) for name in column.names], np.int64)[code]
+    known = bin_of >= 0
+    np.add.at(slots, (group_of[known], bin_of[known] + spec.first_bin), counts[known])
+    if known.all():
+        return
+    rest: dict[int, dict[str, int]] = {}
+    unknown = (group_of[~known].tolist(), code[~known].tolist(), counts[~known].tolist())
+    for group, other, count in zip(*unknown, strict=True):
+        counted = rest.setdefault(group, {})
+        name = column.names[other]
+        counted[name] = counted.get(name, 0) + count
+    for group, counted in rest.items():
+        categories[group][spec.name] = CategoryCounts.of(counted)
 
 
-def _count_cells(
-    cells: NDArray[np.int64], groups: int, names: Sequence[str]
-) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
-    if groups * len(names) <= _DENSE_CELLS:
-        dense = np.bincount(cells, minlength=1)
-        found = np.flatnonzero(dense)
-        return found, dense[found]
-    unique, counts = np.unique(cells, return_counts=True)
+def _dense_cells(rows: Rows, column: Codes, workshop: Workshop | None) -> NDArray[np.int64]:
+    """How often each code (from -1 on) occurs in each group, int64 [groups * (names + 1)]."""
+    width = len(column.names) + 1
+    if workshop is None:
+        codes = column.codes if rows.order is None else column.codes[rows.order]
+        group_of = np.repeat(np.arange(rows.groups) * width + 1, np.diff(rows.starts))
+        found = np.bincount(group_of + codes, minlength=rows.groups * width)
+        return found.astype(np.int64, copy=False)
+    counts = np.zeros((rows.groups, width), np.int64)
+    codes = np.require(column.codes, np.int32, "C")
+    order = _NO_ORDER if rows.order is None else rows.order
+    workshop.kernels.codes(codes, order, rows.starts, counts)
+    return counts.ravel()
+
+
+def _sparse_cells(rows: Rows, column: Codes) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+    """The same for the cells that occur only: their numbers and counts."""
+    width = len(column.names) + 1
+    codes = column.codes if rows.order is None else column.codes[rows.order]
+    group_of = np.repeat(np.arange(rows.groups) * width + 1, np.diff(rows.starts))
+    unique, counts = np.unique(group_of + codes, return_counts=True)
     return unique, counts.astype(np.int64)
 
 

@@ -19,7 +19,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 MANTISSA_BITS = 6
-_SHIFT = 52 - MANTISSA_BITS
+SHIFT = 52 - MANTISSA_BITS
 RELATIVE_ERROR = 2.0 ** -(MANTISSA_BITS + 1)
 _SIGN = np.int64(0x7FFF_FFFF_FFFF_FFFF)
 
@@ -27,18 +27,18 @@ _SIGN = np.int64(0x7FFF_FFFF_FFFF_FFFF)
 def bucket_of(values: NDArray[np.float64]) -> NDArray[np.int32]:
     """The bucket of each finite value: monotone in the value, 0 for zero, negative below zero."""
     bits = np.ascontiguousarray(values, dtype=np.float64).view(np.int64)
-    keys = ((bits & _SIGN) >> _SHIFT).astype(np.int32)
+    keys = ((bits & _SIGN) >> SHIFT).astype(np.int32)
     return np.where(bits < 0, -keys, keys)
 
 
 def bucket_floor(keys: NDArray[np.int32]) -> NDArray[np.float64]:
     """The smallest double that falls into each bucket or a higher one."""
     keys = np.asarray(keys, dtype=np.int64)
-    magnitude = np.abs(keys) << _SHIFT
+    magnitude = np.abs(keys) << SHIFT
     positive = magnitude.view(np.float64)
     # A bucket below zero holds (-ceiling, -floor]: its smallest double is just above -ceiling.
     # Bucket 0 reaches below zero too, by the subnormals too small for a bucket of their own.
-    ceiling = ((np.abs(keys) + 1) << _SHIFT) - 1
+    ceiling = ((np.abs(keys) + 1) << SHIFT) - 1
     negative = -ceiling.view(np.float64)
     return np.where(keys > 0, positive, negative)
 
@@ -47,8 +47,8 @@ def bucket_middle(keys: NDArray[np.int32]) -> NDArray[np.float64]:
     """The value reported for each bucket: it halves the relative error at both ends."""
     keys = np.asarray(keys, dtype=np.int64)
     magnitude = np.abs(keys)
-    low = (magnitude << _SHIFT).view(np.float64)
-    high = ((magnitude << _SHIFT) + (1 << _SHIFT) - 1).view(np.float64)
+    low = (magnitude << SHIFT).view(np.float64)
+    high = ((magnitude << SHIFT) + (1 << SHIFT) - 1).view(np.float64)
     middle = low + (high - low) * 0.5
     middle = np.where(magnitude == 0, 0.0, middle)
     return np.where(keys < 0, -middle, middle)

@@ -24,7 +24,7 @@ _CHUNK_ROWS = 4096
 MAX_TIME_MS = 4_102_444_800_000
 """2100-01-01 UTC. Times are between 1970 and here; beyond it DateTime columns overflow."""
 
-_ARROW_TYPES: dict[str, pa.DataType] = {
+ARROW_TYPES: dict[str, pa.DataType] = {
     "Array(String)": pa.list_(pa.string()),
     "Array(UInt64)": pa.list_(pa.uint64()),
     "Bool": pa.bool_(),
@@ -50,8 +50,9 @@ class RowsRefused(Permanent):
 def to_columns(table: Table, rows: Sequence[Row]) -> pa.Table:
     """``rows`` as an Arrow table in the order and the types of ``table``.
 
-    Times are integers, milliseconds since 1970. NaN is stored as NULL. Raises RowsRefused if a
-    row has a column too many or too few, or a value that the column cannot hold exactly.
+    Times are integers, milliseconds since 1970. NaN is stored as NULL. A row of an older version
+    may lack the columns that were added since. Raises RowsRefused if a row has another column too
+    many or too few, or a value that the column cannot hold exactly.
     """
     if len(rows) <= _CHUNK_ROWS:
         return _chunk(table, rows)
@@ -64,6 +65,8 @@ def to_columns(table: Table, rows: Sequence[Row]) -> pa.Table:
 def _chunk(table: Table, rows: Sequence[Row]) -> pa.Table:
     names = table.column_names
     read = itemgetter(*names)
+    if table.defaults:
+        rows = _completed(rows, table.defaults, len(names))
     try:
         columns = list(zip(*map(read, rows), strict=True)) if rows else [()] * len(names)
     except KeyError as error:
@@ -79,9 +82,16 @@ def _chunk(table: Table, rows: Sequence[Row]) -> pa.Table:
     return pa.table(arrays, names=list(names))
 
 
+def _completed(rows: Sequence[Any], defaults: Row, columns: int) -> Sequence[Row]:
+    """Rows of an older version with the columns that it did not know."""
+    if not any(isinstance(row, Mapping) and len(row) < columns for row in rows):
+        return rows
+    return [{**defaults, **row} if isinstance(row, Mapping) else row for row in rows]
+
+
 def _to_array(table: Table, column: Column, values: Sequence[Any]) -> pa.Array:
     where = f"Table {table.name}, column {column.name}"
-    kind = _ARROW_TYPES[column.type]
+    kind = ARROW_TYPES[column.type]
     if pa.types.is_map(kind):
         values = [_items(value, where) for value in values]
     try:

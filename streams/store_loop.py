@@ -2,6 +2,9 @@
 
 What it keeps:
 
+- Batches are stored a second apart at least, each with one insert a table, however much there is:
+  ClickHouse makes a part of every insert. While a full batch has to wait, the partitions are
+  paused. Only the batch that is left when the role stops does not wait.
 - Offsets are committed after the rows are stored, never before. Rows may be stored twice, after a
   crash or a rebalance; the tables' keys make that change nothing (sinks/schema.py).
 - While ClickHouse is away it holds one batch and no more: the partitions are paused, the consumer
@@ -12,22 +15,23 @@ What it keeps:
 
 from __future__ import annotations
 
+import math
 import threading
 import time
 from collections import deque
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Any, ClassVar, Final, Literal, Protocol
 
-import msgspec
 import pyarrow as pa
 import structlog
 from confluent_kafka import KafkaError, KafkaException, TopicPartition
 
 from sinks.errors import Permanent, Retryable
-from sinks.rows import Row, RowsRefused, to_columns
+from sinks.row_messages import RowMessages
 from sinks.schema import (
     ACTIONS,
+    AUDIT,
     DEAD_LETTERS,
     EVENTS,
     FINDINGS,
@@ -38,6 +42,10 @@ from sinks.schema import (
     Table,
 )
 from streams import internal_topics
+from streams.clock import wall_ms
+from streams.failpoints import reached
+from streams.metrics_store import StoreMetrics
+from streams.store_batch import Batch, Place
 
 log = structlog.get_logger()
 
@@ -46,6 +54,7 @@ STORED: Final[Mapping[str, Table]] = {
     internal_topics.FINDINGS: FINDINGS,
     internal_topics.VERDICTS: VERDICTS,
     internal_topics.ACTIONS: ACTIONS,
+    internal_topics.AUDIT: AUDIT,
     internal_topics.DEADLETTERS: DEAD_LETTERS,
     internal_topics.INTAKE: INTAKE,
     internal_topics.REFERENCES: REFERENCES,
@@ -99,13 +108,15 @@ Insert = Callable[[Table, pa.Table], object]
 
 @dataclass(frozen=True, slots=True)
 class StoreRoleSettings:
-    """When a batch is stored: after ``flush_ms``, or earlier if it is large."""
+    """When a batch is stored: after ``flush_ms``, or earlier if it is large, but never sooner than
+    ``insert_apart_ms`` after the last one began. ``flush_bytes``: of what is held in memory."""
 
     __pydantic_config__: ClassVar[dict[str, str]] = {"extra": "forbid"}
 
     flush_ms: int = 1_000
-    flush_rows: int = 50_000
-    flush_bytes: int = 32 * 1024 * 1024
+    insert_apart_ms: int = 1_000
+    flush_rows: int = 1_000_000
+    flush_bytes: int = 128 * 1024 * 1024
     first_pause_ms: int = 200
     longest_pause_ms: int = 10_000
     stop_within_ms: int = 3_000
@@ -114,6 +125,8 @@ class StoreRoleSettings:
     def __post_init__(self) -> None:
         if min(self.flush_ms, self.flush_rows, self.flush_bytes, self.first_pause_ms) < 1:
             raise ValueError("flush_ms, flush_rows, flush_bytes and first_pause must be positive")
+        if self.insert_apart_ms < 0:
+            raise ValueError("insert_apart_ms must not be negative")
 
 
 @dataclass(slots=True)
@@ -125,25 +138,6 @@ class StoreCounts:
     refused: int = 0
     flushes: int = 0
     retries: int = 0
-
-
-class _Envelope(msgspec.Struct):
-    """The part of a message that concerns the store; other keys are for other readers."""
-
-    rows: list[dict[str, Any]]
-
-
-_Place = tuple[str, int]
-
-
-@dataclass(slots=True)
-class _Batch:
-    parts: dict[str, list[tuple[_Place, int, list[dict[str, Any]]]]] = field(default_factory=dict)
-    offsets: dict[_Place, int] = field(default_factory=dict)
-    rows: int = 0
-    bytes: int = 0
-    began_s: float = 0.0
-    refusals: int = 0
 
 
 class Store:
@@ -160,17 +154,21 @@ class Store:
         *,
         topics: Mapping[str, Table] = STORED,
         clock: Callable[[], float] = time.monotonic,
+        metrics: StoreMetrics | None = None,
     ) -> None:
+        self._metrics = metrics
         self.counts = StoreCounts()
         self._consumer = consumer
         self._insert = insert
         self._settings = settings or StoreRoleSettings()
         self._topics = topics
         self._clock = clock
-        self._batch = _Batch()
         self._held: deque[Message] = deque()
-        self._uncommitted: dict[_Place, int] = {}
-        self._decoder = msgspec.json.Decoder(_Envelope)
+        self._uncommitted: dict[Place, int] = {}
+        self._read = {table.name: RowMessages(table) for table in topics.values()}
+        self._batch = self._new_batch()
+        self._refusals = 0
+        self._inserted_s = -math.inf
         self._complained: set[tuple[str, int]] = set()
         self._paused = False
 
@@ -182,7 +180,10 @@ class Store:
         try:
             self._consumer.subscribe(list(self._topics), on_revoke=self._on_revoke)
             while not stop():
-                self._take(self._next_messages())
+                if self._is_full():
+                    self._stay_in_group(min(_POLL_S, self._apart_s()))
+                else:
+                    self._take(self._next_messages())
                 if self._is_due():
                     self._flush(stop)
             self._flush(stop)
@@ -214,74 +215,64 @@ class Store:
             value = message.value()
             if value is None:  # a deleted key of a compacted topic
                 continue
-            try:
-                rows = self._decoder.decode(value).rows
-            except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
-                self._refuse(place, offset, "not JSON with a list of rows")
-                continue
-            table = self._topics[topic].name
-            self._batch.parts.setdefault(table, []).append((place, offset, rows))
-            self._batch.rows += len(rows)
-            self._batch.bytes += len(value)
+            self._batch.enter(self._topics[topic].name, place, offset, value)
+
+    def _new_batch(self) -> Batch:
+        return Batch(self._read, self._refuse)
+
+    def _is_full(self) -> bool:
+        settings = self._settings
+        return self._batch.rows >= settings.flush_rows or self._batch.bytes >= settings.flush_bytes
 
     def _is_due(self) -> bool:
         batch, settings = self._batch, self._settings
         if not batch.offsets:
             return bool(self._uncommitted)
-        return (
-            batch.rows >= settings.flush_rows
-            or batch.bytes >= settings.flush_bytes
-            or self._clock() - batch.began_s >= settings.flush_ms / 1000
-        )
+        if self._apart_s() > 0:
+            return False
+        return self._is_full() or self._clock() - batch.began_s >= settings.flush_ms / 1000
+
+    def _apart_s(self) -> float:
+        """How long the next insert has to wait."""
+        apart = self._settings.insert_apart_ms / 1000
+        return max(0.0, self._inserted_s + apart - self._clock())
 
     def _flush(self, stop: Callable[[], bool]) -> None:
-        batch, self._batch = self._batch, _Batch()
-        pending = deque(self._columns(batch))
+        batch, self._batch = self._batch, self._new_batch()
+        pending = deque(
+            (table, columns)
+            for table in self._topics.values()
+            if (columns := batch.columns(table)) is not None
+        )
+        self._refusals = 0
+        if pending:
+            reached("store.taken")
         # Noted before the insert, so that a partition that is revoked meanwhile drops out.
         self._uncommitted.update(batch.offsets)
         if not self._store_all(pending, stop):
             self._uncommitted.clear()  # whoever comes next reads it again
             return
+        if batch.offsets:
+            reached("store.stored")
         self._commit()
         if batch.offsets:
             self.counts.flushes += 1
 
-    def _columns(self, batch: _Batch) -> list[tuple[Table, pa.Table]]:
-        ready = []
-        for table in self._topics.values():
-            parts = batch.parts.get(table.name, [])
-            columns = self._table_columns(table, parts)
-            if columns is not None and columns.num_rows:
-                ready.append((table, columns))
-        return ready
-
-    def _table_columns(
-        self, table: Table, parts: list[tuple[_Place, int, list[dict[str, Any]]]]
-    ) -> pa.Table | None:
-        rows: list[Row] = [row for _, _, rows in parts for row in rows]
-        try:
-            return to_columns(table, rows)
-        except RowsRefused:
-            pass
-        # Some message is wrong. They are taken one by one, so that it loses no neighbours.
-        good = []
-        for place, offset, rows_of_one in parts:
-            try:
-                good.append(to_columns(table, rows_of_one))
-            except RowsRefused as error:
-                self._refuse(place, offset, str(error))
-        return pa.concat_tables(good) if good else None
-
     def _store_all(self, pending: deque[tuple[Table, pa.Table]], stop: Callable[[], bool]) -> bool:
         pause_ms = self._settings.first_pause_ms
+        if pending:
+            self._inserted_s = self._clock()
         try:
             while pending:
                 table, columns = pending[0]
+                began = time.monotonic()
                 try:
                     if not self._insert_once(table, columns, stop):
                         return False
                 except Retryable as error:
                     self.counts.retries += 1
+                    if self._metrics is not None:
+                        self._metrics.retried()
                     log.warning(
                         "store_is_away", table=table.name, why=str(error), pause_ms=pause_ms
                     )
@@ -290,7 +281,11 @@ class Store:
                     pause_ms = min(2 * pause_ms, self._settings.longest_pause_ms)
                 else:
                     pending.popleft()
+                    reached("store.inserted")
                     self.counts.rows += columns.num_rows
+                    if self._metrics is not None:
+                        seconds = time.monotonic() - began
+                        self._metrics.inserted(table.name, columns.num_rows, seconds)
                     pause_ms = self._settings.first_pause_ms
         finally:
             self._resume()
@@ -352,6 +347,8 @@ class Store:
             log.warning("commit_failed", code=error.args[0].name())
             return
         self._uncommitted.clear()
+        if self._metrics is not None:
+            self._metrics.stored(wall_ms())
         for answer in answers:
             if answer.error is not None:
                 log.warning("commit_failed", topic=answer.topic, code=answer.error.name())
@@ -366,10 +363,12 @@ class Store:
             self._uncommitted.pop(place, None)
         self._held = deque(m for m in self._held if (m.topic(), m.partition()) not in gone)
 
-    def _refuse(self, place: _Place, offset: int, why: str) -> None:
+    def _refuse(self, place: Place, offset: int, why: str) -> None:
         self.counts.refused += 1
-        self._batch.refusals += 1
-        if self._batch.refusals <= _LOGGED_REFUSALS_PER_BATCH:
+        if self._metrics is not None:
+            self._metrics.refused()
+        self._refusals += 1
+        if self._refusals <= _LOGGED_REFUSALS_PER_BATCH:
             log.error("message_refused", topic=place[0], partition=place[1], offset=offset, why=why)
 
     def _complain(self, message: Message, error: KafkaError) -> None:

@@ -3,7 +3,7 @@ from typing import Any
 
 import pytest
 
-from sinks.rows import _ARROW_TYPES, MAX_TIME_MS, RowsRefused, to_columns
+from sinks.rows import ARROW_TYPES, MAX_TIME_MS, RowsRefused, to_columns
 from sinks.schema import EVENTS, REFERENCES, TABLES, VERDICTS, WINDOWS
 
 REFERENCE: dict[str, Any] = {
@@ -18,7 +18,7 @@ REFERENCE: dict[str, Any] = {
 
 
 def test_every_type_of_the_schema_is_known() -> None:
-    assert {c.type for table in TABLES for c in table.columns} <= set(_ARROW_TYPES)
+    assert {c.type for table in TABLES for c in table.columns} <= set(ARROW_TYPES)
 
 
 def test_rows_become_columns_in_the_order_of_the_table() -> None:

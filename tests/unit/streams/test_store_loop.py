@@ -2,6 +2,7 @@ import json
 import threading
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
+from itertools import pairwise
 from typing import Any, Literal
 
 import pyarrow as pa
@@ -18,6 +19,7 @@ TAKEN = internal_topics.INTAKE
 QUICK = StoreRoleSettings(
     flush_ms=60_000,
     flush_rows=1,
+    insert_apart_ms=0,
     first_pause_ms=1,
     longest_pause_ms=2,
     stop_within_ms=100,
@@ -304,10 +306,72 @@ def test_partitions_that_were_taken_away_are_not_committed() -> None:
 
 def test_a_batch_is_stored_early_when_it_is_large() -> None:
     polls = [[FakeMessage(i, rows(dead_letter(i)))] for i in range(6)]
-    settings = StoreRoleSettings(flush_ms=60_000, flush_rows=3)
+    settings = StoreRoleSettings(flush_ms=60_000, flush_rows=3, insert_apart_ms=0)
     stored = Stored()
     run(FakeConsumer(polls), stored, settings)
     assert [len(r) for _, r in stored.tables] == [3, 3]
+
+
+@dataclass
+class Timed(FakeConsumer):
+    """One message a poll, a clock that each poll moves on by ``poll_s``, and when inserts began."""
+
+    messages: int = 0
+    poll_s: float = 0.0
+    now_s: float = 1_000.0
+    taken: int = 0
+    inserts: list[tuple[float, int]] = field(default_factory=list)
+
+    def store(self, settings: StoreRoleSettings) -> None:
+        store = Store(self, self.insert, settings, clock=lambda: self.now_s)
+        store.run(lambda: self.taken == self.messages)
+
+    def consume(self, num_messages: int, timeout: float) -> Sequence[FakeMessage]:
+        if self.paused and self.paused[-1] == "pause":
+            self.now_s += timeout
+            return []
+        self.now_s += self.poll_s
+        self.taken += 1
+        return [FakeMessage(self.taken, rows(dead_letter(self.taken)))]
+
+    def insert(self, table: Table, columns: pa.Table) -> None:
+        self.inserts.append((self.now_s, columns.num_rows))
+
+
+def test_inserts_are_a_second_apart_however_much_there_is() -> None:
+    timed = Timed([], messages=500, poll_s=0.01)
+    timed.store(StoreRoleSettings(flush_ms=1, flush_rows=1_000))
+    times = [at for at, _ in timed.inserts[:-1]]  # the last one is the one at the end
+    assert len(times) >= 4
+    assert min(b - a for a, b in pairwise(times)) >= 1.0
+    assert sum(count for _, count in timed.inserts) == 500
+    assert not timed.paused
+
+
+def test_while_a_full_batch_waits_for_its_second_nothing_is_taken_in() -> None:
+    timed = Timed([], messages=40, poll_s=0.01)
+    timed.store(StoreRoleSettings(flush_ms=60_000, flush_rows=10))
+    assert [count for _, count in timed.inserts] == [10] * 4
+    times = [at for at, _ in timed.inserts[:-1]]
+    assert all(1.0 <= b - a <= 1.01 for a, b in pairwise(times))
+    assert timed.paused
+
+
+def test_a_batch_is_bounded_by_its_bytes_before_and_after_rows_are_columns() -> None:
+    timed = Timed([], messages=60, poll_s=0.001)
+    timed.store(StoreRoleSettings(flush_ms=60_000, flush_bytes=2_000, insert_apart_ms=0))
+    assert max(count for _, count in timed.inserts) < 60
+
+
+def test_a_number_beyond_its_type_refuses_its_message_only() -> None:
+    beyond = {**dead_letter(2), "bytes": 2**64}
+    polls = [[FakeMessage(i, rows(r)) for i, r in enumerate((dead_letter(1), beyond))]]
+    polls[0].append(FakeMessage(2, rows(dead_letter(3), dead_letter(4))))
+    consumer, stored = FakeConsumer(polls), Stored()
+    store = run(consumer, stored)
+    assert stored.offsets() == [1, 3, 4]
+    assert (store.counts.refused, store.counts.rows) == (1, 3)
+    assert consumer.commits == [{(DEAD, 0): 3}]
 
 
 def test_a_topic_that_is_not_there_yet_is_waited_for() -> None:
