@@ -52,3 +52,12 @@ class SecretSource:
         if not text:
             raise NoSecret(f"{owner}: environment variable {self.env} is not set or empty")
         return text
+
+    def bearer(self, owner: str, environ: Mapping[str, str]) -> dict[str, str]:
+        """The header that carries the secret as a bearer token; none if no place is configured.
+
+        Raises NoSecret if a place is configured and the secret is not there.
+        """
+        if not self.file and not self.env:
+            return {}
+        return {"authorization": f"Bearer {self.read(owner, environ)}"}

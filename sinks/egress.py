@@ -98,21 +98,33 @@ class Egress:
     """Sends requests under ``settings``. It holds no connection between calls, so that each call
     is checked anew; make one and share it."""
 
-    def __init__(self, settings: EgressSettings, resolve: Resolve = resolve_with_system) -> None:
+    def __init__(
+        self,
+        settings: EgressSettings,
+        resolve: Resolve = resolve_with_system,
+        tls: ssl.SSLContext | None = None,
+    ) -> None:
+        """``tls`` replaces the usual trust, for a far side with an authority of its own."""
         self._settings = settings
         self._allowed: AllowList = parse_allow_list(settings.allow_private)
         self._resolve = resolve
-        self._tls = _tls(settings.ca_file)
+        self._tls = _tls(settings.ca_file) if tls is None else tls
 
     def check(self, url: str) -> Target:
-        """What `post` would refuse without asking a resolver. Raises Forbidden."""
+        """What `request` would refuse without asking a resolver. Raises Forbidden."""
         try:
             return parse_url(url, self._allowed)
         except UrlError as error:
             raise Forbidden(str(error)) from None
 
     async def post(self, url: str, headers: Mapping[str, str], body: bytes) -> Reply:
-        """POST ``body`` once. Any status is a reply; what it means is for the receiver to say.
+        """`request` with POST."""
+        return await self.request("POST", url, headers, body)
+
+    async def request(
+        self, method: str, url: str, headers: Mapping[str, str], body: bytes = b""
+    ) -> Reply:
+        """Send once. Any status is a reply; what it means is for the receiver to say.
 
         Raises Forbidden for a URL that may not be called and RetryLater when no status came back
         in time. RetryLater is also raised when a name resolves to an address that is not allowed:
@@ -127,7 +139,7 @@ class Egress:
         try:
             async with asyncio.timeout(self._settings.total_timeout_ms / 1000) as deadline:
                 addresses = await self._addresses(target)
-                return await self._send(target, addresses, headers, body, deadline)
+                return await self._send(method, target, addresses, headers, body, deadline)
         except TimeoutError:
             raise RetryLater(
                 f"{target.authority}: no answer within {self._settings.total_timeout_ms} ms"
@@ -159,6 +171,7 @@ class Egress:
 
     async def _send(
         self,
+        method: str,
         target: Target,
         addresses: list[Address],
         headers: Mapping[str, str],
@@ -172,7 +185,7 @@ class Egress:
             async with httpx2.AsyncHTTPTransport(verify=self._tls, trust_env=False) as transport:
                 try:
                     response = await transport.handle_async_request(
-                        self._request(target, address, headers, body)
+                        self._request(method, target, address, headers, body)
                     )
                 except (httpx2.ConnectError, httpx2.ConnectTimeout) as error:
                     # Nothing was sent yet: the next address may be tried.
@@ -192,7 +205,12 @@ class Egress:
         raise RetryLater(f"{target.authority}: {failure}")
 
     def _request(
-        self, target: Target, address: Address, headers: Mapping[str, str], body: bytes
+        self,
+        method: str,
+        target: Target,
+        address: Address,
+        headers: Mapping[str, str],
+        body: bytes,
     ) -> httpx2.Request:
         host = f"[{address}]" if address.version == 6 else str(address)
         sent = {name.lower(): value for name, value in headers.items()}
@@ -203,7 +221,7 @@ class Egress:
         total_s = self._settings.total_timeout_ms / 1000
         timeout = httpx2.Timeout(total_s, connect=connect_s).as_dict()
         return httpx2.Request(
-            "POST",
+            method,
             f"{target.scheme}://{host}:{target.port}{target.path}",
             headers={"host": target.authority, "user-agent": "driftline", **sent},
             content=body,

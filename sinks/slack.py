@@ -2,7 +2,8 @@
 
 Limits kept: header 150 characters, section text 3,000, block text far below 13,000 in all; a plain
 ``text`` always comes along. ``&``, ``<`` and ``>`` are escaped, so that a name made by a producer
-can neither mention a channel nor place a link. The webhook's URL is itself the secret.
+can neither mention a channel nor place a link. The webhook's URL is itself the secret. The
+evidence is a table with a bar each: how far the figure is beyond its limit.
 """
 
 from __future__ import annotations
@@ -17,10 +18,14 @@ from typing import ClassVar
 from detectors.action import Action, ActionKind, Exhibit, Severity, printable
 from sinks.credentials import SecretSource
 from sinks.egress import Egress, raise_for_failure
+from sinks.links import LinkSettings, links_of
 
 MAX_HEADER_CHARS = 150
 MAX_SECTION_CHARS = 3000
-MAX_NAME_CHARS = 80
+MAX_TABLE_CHARS = 2800
+MAX_ROWS = 10
+MAX_WHERE_CHARS = 36
+BAR_CHARS = 8
 RETRIED = frozenset({408, 425, 429})
 MARKS: Mapping[Severity, str] = {
     Severity.CRITICAL: ":rotating_light:",
@@ -38,18 +43,26 @@ class SlackSettings:
 
     name: str = "slack"
     url: SecretSource = field(default_factory=lambda: SecretSource(env="DRIFTLINE_SLACK_URL"))
+    models: tuple[str, ...] = ("*",)
 
 
 class SlackReceiver:
     """Delivers pages and their ends to one channel."""
 
     kinds = frozenset({ActionKind.PAGE, ActionKind.RESOLVE})
+    dry_run = False
 
     def __init__(
-        self, settings: SlackSettings, egress: Egress, environ: Mapping[str, str] = os.environ
+        self,
+        settings: SlackSettings,
+        egress: Egress,
+        environ: Mapping[str, str] = os.environ,
+        links: LinkSettings | None = None,
     ) -> None:
         """Raises Permanent if the URL is missing or may not be called."""
         self.name = settings.name
+        self.models = settings.models
+        self._links = links or LinkSettings()
         self._settings = settings
         self._egress = egress
         self._environ = environ
@@ -58,16 +71,16 @@ class SlackReceiver:
     async def deliver(self, action: Action, now_ms: int) -> str:  # noqa: ARG002 Slack stamps it
         """Send once. Returns how it was taken; raises Retryable or Permanent."""
         url = self._settings.url.read(self.name, self._environ)
-        body = json.dumps(slack_message(action)).encode("ascii")
+        body = json.dumps(slack_message(action, self._links)).encode("ascii")
         reply = await self._egress.post(url, {"content-type": "application/json"}, body)
         raise_for_failure(reply, self.name, retried=RETRIED)
         return f"{self.name} answered {reply.status}"
 
 
-def slack_message(action: Action) -> dict[str, object]:
-    """The message for a page or a resolve. Raises ValueError for a rollback."""
-    if action.kind is ActionKind.ROLLBACK:
-        raise ValueError("Slack takes pages and resolves, not rollbacks")
+def slack_message(action: Action, links: LinkSettings) -> dict[str, object]:
+    """The message for a page or a resolve. Raises ValueError for anything else."""
+    if action.kind not in SlackReceiver.kinds:
+        raise ValueError(f"Slack takes pages and resolves, not {action.kind}")
     release = action.release
     word = "healthy again" if action.kind is ActionKind.RESOLVE else action.severity.value
     name = f"{printable(release.model, 60)}@{printable(release.version, 40)} ({release.role})"
@@ -80,7 +93,10 @@ def slack_message(action: Action) -> dict[str, object]:
         _section(f"{MARKS[action.severity]} {escape(action.reason)}\n*{escape(action.note)}*"),
     ]
     if action.evidence:
-        blocks.append(_section("\n".join(_line(exhibit) for exhibit in action.evidence)))
+        blocks.append(_section(evidence_table(action.evidence)))
+    shown = links_of(links, action)
+    if shown:
+        blocks.append(_section(" · ".join(f"<{escape(each.href)}|{each.text}>" for each in shown)))
     return {
         "text": escape(f"{name}: {word}. {action.reason}")[:MAX_SECTION_CHARS],
         "blocks": blocks,
@@ -98,14 +114,38 @@ def _section(text: str) -> dict[str, object]:
     return {"type": "section", "text": {"type": "mrkdwn", "text": cut, "verbatim": True}}
 
 
-def _line(exhibit: Exhibit) -> str:
-    where = escape(printable(exhibit.column, MAX_NAME_CHARS))
+def evidence_table(evidence: tuple[Exhibit, ...]) -> str:
+    """The findings as a table in a code block, as many rows as fit."""
+    rows = [_row(exhibit) for exhibit in evidence[:MAX_ROWS]]
+    width = max(len(where) for where, _ in rows)
+    lines = [escape(f"{where:<{width}}  {rest}") for where, rest in rows]
+    while len("\n".join(lines)) > MAX_TABLE_CHARS:
+        lines.pop()
+    left = len(evidence) - len(lines)
+    more = f"\nand {left} more" if left else ""
+    return "```" + "\n".join(lines) + f"{more}```"
+
+
+def _row(exhibit: Exhibit) -> tuple[str, str]:
+    where = exhibit.column
     if exhibit.segment != "all":
-        where += f" [{escape(printable(exhibit.segment, MAX_NAME_CHARS))}]"
-    return (
-        f"• {where}: {escape(exhibit.detector)} {_figure(exhibit.statistic)}, "
-        f"limit {_figure(exhibit.threshold)}, n={exhibit.n}"
+        where += f" [{exhibit.segment}]"
+    # A backtick would end the code block.
+    where = printable(where, MAX_WHERE_CHARS).replace("`", "'")
+    detector = printable(exhibit.detector, MAX_WHERE_CHARS).replace("`", "'")
+    return where, (
+        f"{_bar(exhibit)} {detector} {_figure(exhibit.statistic)}"
+        f" limit {_figure(exhibit.threshold)} n={exhibit.n}"
     )
+
+
+def _bar(exhibit: Exhibit) -> str:
+    """A bar of how far the figure is beyond its limit: half full at the limit, full at twice."""
+    ratio = 0.0
+    if isfinite(exhibit.statistic) and isfinite(exhibit.threshold) and exhibit.threshold:
+        ratio = abs(exhibit.statistic / exhibit.threshold)
+    filled = min(BAR_CHARS, round(ratio * BAR_CHARS / 2))
+    return "█" * filled + "░" * (BAR_CHARS - filled)
 
 
 def _figure(value: float) -> str:

@@ -1,4 +1,4 @@
-"""The rollback webhook: a signed request to the deployer, with the evidence behind it.
+"""The webhook: a signed request, to a deployer with a rollback, or to anyone with an incident.
 
 Headers follow Standard Webhooks 1.0: ``webhook-id`` is the action's key, the same on every try
 and from every replica, ``webhook-timestamp`` is the time of this try, ``webhook-signature`` is
@@ -16,6 +16,7 @@ from __future__ import annotations
 import base64
 import binascii
 import os
+from bisect import bisect_left
 from collections.abc import Mapping
 from dataclasses import dataclass, field, fields
 from datetime import UTC, datetime
@@ -31,7 +32,12 @@ from detectors.action import Action, ActionKind, Exhibit
 from sinks.credentials import NoSecret, SecretSource
 from sinks.egress import Egress, raise_for_failure
 
-EVENT_TYPE = "io.driftline.rollback.requested.v1"
+EVENT_TYPES: Mapping[ActionKind, str] = {
+    ActionKind.ROLLBACK: "io.driftline.rollback.requested.v1",
+    ActionKind.PAGE: "io.driftline.incident.paged.v1",
+    ActionKind.ACKNOWLEDGE: "io.driftline.incident.acknowledged.v1",
+    ActionKind.RESOLVE: "io.driftline.incident.resolved.v1",
+}
 CONTENT_TYPE = "application/cloudevents+json; charset=utf-8"
 MAX_BODY_BYTES = 20 * 1024
 MIN_SECRET_BYTES = 24
@@ -42,8 +48,9 @@ RETRIED = frozenset({408, 409, 425, 429})
 
 @dataclass(frozen=True, slots=True)
 class WebhookSettings:
-    """One deployer. The secret is ``whsec_`` + base64 of 24 to 64 bytes; several, separated by
-    white space, all sign. ``source`` is the CloudEvent source: who asks."""
+    """One endpoint. The secret is ``whsec_`` + base64 of 24 to 64 bytes; several, separated by
+    white space, all sign. ``source`` is the CloudEvent source: who asks. ``kinds``: what is sent
+    there; a deployer gets rollbacks alone."""
 
     __pydantic_config__: ClassVar[dict[str, str]] = {"extra": "forbid"}
 
@@ -51,18 +58,26 @@ class WebhookSettings:
     url: str = ""
     secret: SecretSource = field(default_factory=lambda: SecretSource(env="DRIFTLINE_ROLLBACK_KEY"))
     source: str = "urn:driftline"
+    kinds: tuple[ActionKind, ...] = (ActionKind.ROLLBACK,)
+    models: tuple[str, ...] = ("*",)
+
+    def __post_init__(self) -> None:
+        if not self.kinds:
+            raise ValueError("kinds is empty; name what is sent, such as [rollback]")
 
 
 class WebhookReceiver:
-    """Delivers rollbacks to one deployer."""
+    """Delivers actions to one endpoint."""
 
-    kinds = frozenset({ActionKind.ROLLBACK})
+    dry_run = False
 
     def __init__(
         self, settings: WebhookSettings, egress: Egress, environ: Mapping[str, str] = os.environ
     ) -> None:
         """Raises Permanent if the URL may not be called or the secret is missing or unfit."""
         self.name = settings.name
+        self.kinds = frozenset(settings.kinds)
+        self.models = settings.models
         self._settings = settings
         self._egress = egress
         self._environ = environ
@@ -71,7 +86,7 @@ class WebhookReceiver:
 
     async def deliver(self, action: Action, now_ms: int) -> str:
         """Ask once for ``action``. Returns how it was taken; raises Retryable or Permanent."""
-        body = rollback_body(action, self._settings.source)
+        body = event_body(action, self._settings.source)
         headers = {
             "content-type": CONTENT_TYPE,
             **signed_headers(self._signers(), action.key, now_ms, body),
@@ -115,26 +130,34 @@ def signed_headers(
     }
 
 
-def rollback_body(action: Action, source: str) -> bytes:
-    """The CloudEvent that asks for ``action``: the same bytes for the same action, below 20 kB.
+def event_body(action: Action, source: str) -> bytes:
+    """The CloudEvent of ``action``: the same bytes for the same action, below 20 kB.
 
     ``data`` holds ``model``, ``role``, ``version`` (to leave), ``return_to``, ``reason``,
     ``evidence`` (a list of objects; null where a figure is not a number), ``action_key`` and
-    ``decided_at``. Evidence that does not fit is left out, the last first.
+    ``decided_at``; for anything but a rollback also ``incident`` (the same from the first page to
+    the end), ``severity`` and ``note``. Evidence that does not fit is left out, the last first.
     """
-    for shown in range(len(action.evidence), -1, -1):
-        body = _body(action, source, action.evidence[:shown])
-        if len(body) < MAX_BODY_BYTES:
-            return body
-    return body
+    # Of the numbers of exhibits, those that fit come first.
+    fitting = bisect_left(
+        range(1, len(action.evidence) + 1),
+        x=True,
+        key=lambda n: len(_body(action, source, action.evidence[:n])) >= MAX_BODY_BYTES,
+    )
+    return _body(action, source, action.evidence[:fitting])
 
 
 def _body(action: Action, source: str, evidence: tuple[Exhibit, ...]) -> bytes:
     decided_at = datetime.fromtimestamp(action.created_ms / 1000, UTC)
+    about_incident = {
+        "incident": action.incident_key,
+        "severity": action.severity.value,
+        "note": action.note,
+    }
     event = CloudEvent(
         {
             "specversion": "1.0",
-            "type": EVENT_TYPE,
+            "type": EVENT_TYPES[action.kind],
             "source": source,
             "subject": quote(
                 f"{action.release.model}/{action.release.version}", safe="/", errors="replace"
@@ -152,6 +175,7 @@ def _body(action: Action, source: str, evidence: tuple[Exhibit, ...]) -> bytes:
             "evidence": [exhibit_fields(exhibit) for exhibit in evidence],
             "action_key": action.key,
             "decided_at": decided_at.isoformat(timespec="milliseconds").replace("+00:00", "Z"),
+            **({} if action.kind is ActionKind.ROLLBACK else about_incident),
         },
     )
     return JSONFormat().write(event)

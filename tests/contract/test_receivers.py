@@ -19,18 +19,19 @@ from standardwebhooks import Webhook
 from detectors.action import Action, ActionKind, Exhibit, Severity, rollback_key
 from detectors.release import Release, Role
 from examples.pager import pagerduty_faults, slack_fault
+from sinks.alertmanager import AlertmanagerSettings
 from sinks.credentials import SecretSource
 from sinks.egress import EgressSettings, RetryLater
 from sinks.errors import Permanent
 from sinks.pagerduty import PagerDutySettings
 from sinks.receivers import Receiver, ReceiversSettings, build_receivers, routes
 from sinks.slack import SlackSettings
-from sinks.webhook import WebhookSettings, rollback_body
+from sinks.webhook import WebhookSettings, event_body
 
 SECRET = "whsec_" + base64.b64encode(b"k" * 32).decode()
 NEXT_SECRET = "whsec_" + base64.b64encode(b"n" * 32).decode()
 NOW_MS = 1_763_700_000_123
-KINDS = ("webhook", "pagerduty", "slack")
+KINDS = ("webhook", "pagerduty", "slack", "alertmanager")
 
 
 @dataclass
@@ -76,6 +77,7 @@ def receiver(kind: str, port: int, key: str = SECRET) -> Receiver:
         "pagerduty": ReceiversSettings(
             pagerduty=(PagerDutySettings("there", url, SecretSource(env="ROUTING")),)
         ),
+        "alertmanager": ReceiversSettings(alertmanager=(AlertmanagerSettings("there", url),)),
         "slack": ReceiversSettings(slack=(SlackSettings("there", SecretSource(env="URL")),)),
     }[kind]
     egress = EgressSettings(allow_private=(f"127.0.0.1:{port}",), total_timeout_ms=1_000)
@@ -184,7 +186,7 @@ def test_a_rotated_secret_has_no_gap() -> None:
 
 
 def test_the_body_is_a_cloud_event_with_everything_a_deployer_needs() -> None:
-    event = json.loads(rollback_body(action(ActionKind.ROLLBACK), "urn:driftline"))
+    event = json.loads(event_body(action(ActionKind.ROLLBACK), "urn:driftline"))
     assert (event["specversion"], event["type"]) == ("1.0", "io.driftline.rollback.requested.v1")
     assert event["id"] == rollback_key("gpt-4", "0613")
     assert event["data"] == {
@@ -211,7 +213,7 @@ def test_the_body_is_a_cloud_event_with_everything_a_deployer_needs() -> None:
 
 def test_a_body_stays_below_the_limit_of_the_standard() -> None:
     big = action(ActionKind.ROLLBACK, exhibits=1000)
-    body = rollback_body(big, "urn:driftline")
+    body = event_body(big, "urn:driftline")
     assert len(body) < 20 * 1024
     assert len(json.loads(body)["data"]["evidence"]) > 50
 
@@ -298,6 +300,10 @@ def test_names_of_receivers_are_unique() -> None:
 
 
 def test_rollbacks_go_to_deployers_and_pages_to_people() -> None:
-    table = routes(tuple(receiver(kind, 9) for kind in ("webhook", "pagerduty")))
-    assert table.of(ActionKind.ROLLBACK) == ("there",)
-    assert table.of(ActionKind.PAGE) == table.of(ActionKind.RESOLVE) == ("there",)
+    settings = ReceiversSettings(
+        webhooks=(WebhookSettings("deployer", "https://d.example/x", SecretSource(env="K")),),
+        pagerduty=(PagerDutySettings("pager", routing_key=SecretSource(env="R")),),
+    )
+    table = routes(build_receivers(settings, EgressSettings(), {"K": SECRET, "R": "r" * 32}))
+    assert table.of(ActionKind.ROLLBACK) == ("deployer",)
+    assert table.of(ActionKind.PAGE) == table.of(ActionKind.RESOLVE) == ("pager",)

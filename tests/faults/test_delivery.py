@@ -29,7 +29,7 @@ from examples.serving import bind, server
 from sinks.credentials import SecretSource
 from sinks.egress import EgressSettings
 from sinks.receivers import Receiver, ReceiversSettings, Routes, build_receivers, routes
-from sinks.webhook import WebhookSettings, rollback_body, signed_headers
+from sinks.webhook import WebhookSettings, event_body, signed_headers
 from streams.deliver import (
     DeliverSettings,
     ModelState,
@@ -370,7 +370,7 @@ def test_forged_and_replayed_requests_are_refused_and_execute_nothing(tmp_path: 
             here = worker(port)
             here.take(verdict())
             action: Action = here.state.outbox.entries[0].action
-            body = rollback_body(action, "urn:driftline")
+            body = event_body(action, "urn:driftline")
             now = datetime.now(UTC)
 
             def signed(at: datetime = now, keys: tuple[Webhook, ...] = key) -> dict[str, str]:
@@ -435,6 +435,8 @@ def test_an_error_nobody_foresaw_is_tried_again_and_its_text_is_kept_out(tmp_pat
     class Broken:
         name = "deployer"
         kinds = frozenset({ActionKind.ROLLBACK})
+        models = ("*",)
+        dry_run = False
 
         async def deliver(self, action: Action, now_ms: int) -> str:
             raise RuntimeError("SECRET")
