@@ -25,7 +25,7 @@ test: lint ## Set up, check, and run every test that this machine can run
 	@$(BIN)/python -m pytest --doctest-modules $(ARGS)
 
 check: lint ## What every commit must pass: formatting, lint, types, imports, the quick tests
-	@$(BIN)/python -m pytest --doctest-modules tests/unit tests/laws tests/contract tests/golden detectors streams sinks $(ARGS)
+	@$(BIN)/python -m pytest --doctest-modules tests/unit tests/laws tests/contract tests/golden tests/dashboards detectors streams sinks dashboards $(ARGS)
 
 lint: $(READY)
 	@$(BIN)/ruff format --check --quiet .
@@ -37,8 +37,8 @@ format: $(READY) ## Format and fix what can be fixed
 	@$(BIN)/ruff format .
 	@$(BIN)/ruff check --fix .
 
-bench: $(READY) ## Benchmarks in their quick form: make bench, or python -m bench hotpath|latency|memory
-	@for each in hotpath latency memory; do $(BIN)/python -m bench $$each --quick || exit 1; done
+bench: $(READY) ## Benchmarks in their quick form; python -m bench NAME runs one in full, also peers
+	@for each in hotpath latency memory judge canary detection store boards; do $(BIN)/python -m bench $$each --quick || exit 1; done
 
 clean: ## Remove what was built and what runs left behind
 	rm -rf $(VENV) var build dist *.egg-info .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache
