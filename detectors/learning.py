@@ -1,4 +1,5 @@
-"""Teach a reference from its panes: seasons, dependence between rows, and which columns to arm."""
+"""Teach a reference from its panes: seasons, dependence between rows, which columns to arm, and by
+how much like arms differ."""
 
 from __future__ import annotations
 
@@ -8,6 +9,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from detectors.arrow_rows import read_columns
+from detectors.canary_aa import learn as learn_arms
+from detectors.canary_aa import neighbours
+from detectors.canary_rules import CanarySettings
 from detectors.cells import cells_of, count
 from detectors.drift_settings import DriftSettings
 from detectors.inflation import FEWEST_PANES, Panes, learn
@@ -32,7 +36,12 @@ class Series:
     length_ms: int
 
 
-def taught(reference: Reference, series: Series, settings: DriftSettings) -> Reference:
+def taught(
+    reference: Reference,
+    series: Series,
+    settings: DriftSettings,
+    canary: CanarySettings | None = None,
+) -> Reference:
     """The reference with what its panes teach; the same one if they are too few to teach it.
 
     What it was learnt from is part of its content, so it has another id. Costs up to some seconds
@@ -42,13 +51,15 @@ def taught(reference: Reference, series: Series, settings: DriftSettings) -> Ref
         return reference
     dictionary = dictionary_of(cells_of(reference.summaries))
     layout = reference.layout
-    own = (pane if pane.layout is layout else moved(pane, layout) for pane in series.panes)
+    own = [pane if pane.layout is layout else moved(pane, layout) for pane in series.panes]
     counts = [count(dictionary.cells, pane) for pane in own]
     if not counts:
         return reference
     panes = Panes(np.stack(counts), np.array(series.starts_ms, np.int64), series.length_ms)
     normal = learn(dictionary, panes, settings)
-    learnt = learnt_of(normal, len(counts), series.length_ms, settings)
+    arms = neighbours(own, series.length_ms, reference.summaries)
+    variance = learn_arms(arms, canary or CanarySettings())
+    learnt = learnt_of(normal, len(counts), series.length_ms, settings, variance)
     return named(reference.model, reference.origin, reference.summaries, reference.segments, learnt)
 
 

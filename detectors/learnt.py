@@ -8,13 +8,15 @@ independence of its rows was not checked.
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Annotated, Any
 
 import msgspec
 import numpy as np
 from numpy.typing import NDArray
 
+from detectors.arm_variance import ArmVariance, Excess
+from detectors.canary_rules import Measure
 from detectors.drift_settings import DriftSettings
 from detectors.payoffs import Basis, Dictionary, Normal
 
@@ -28,7 +30,9 @@ class Learnt:
     """``settings``: those that shaped it, in words; ``panes``: how many, of ``pane_ms`` each.
     ``counts``: float64 [slots, cells], whole numbers; ``inflation``: float64 [bets];
     ``pane_rows``: float64 [watches], infinity where there were too few panes; ``basis`` and
-    ``unarmed``: by watch. See :class:`detectors.payoffs.Normal`."""
+    ``unarmed``: by watch. See :class:`detectors.payoffs.Normal`. ``arms``: by how much like arms
+    differ more than chance, for canaries; it holds for any settings, as a factor of at least 1 that
+    is fixed beforehand."""
 
     settings: str
     panes: int
@@ -38,6 +42,7 @@ class Learnt:
     pane_rows: Floats
     basis: tuple[Basis, ...]
     unarmed: tuple[bool, ...]
+    arms: ArmVariance = field(default_factory=ArmVariance)
 
     def normal(self, dictionary: Dictionary, settings: DriftSettings) -> Normal | None:
         """What is normal for these bets; None if it was learnt with other settings or bets."""
@@ -55,10 +60,17 @@ class Learnt:
         )
 
 
-def learnt_of(normal: Normal, panes: int, pane_ms: int, settings: DriftSettings) -> Learnt:
+def learnt_of(
+    normal: Normal, panes: int, pane_ms: int, settings: DriftSettings, arms: ArmVariance
+) -> Learnt:
     """To be kept in a reference. Inflation is rounded up to six digits: dividing evidence by a
     little more keeps every promise, and the file small."""
     inflation = [_rounded_up(value) for value in normal.inflation.tolist()]
+    excess = {
+        key: Excess(_rounded_up(one.factor), float(f"{one.weight:.{_DIGITS}g}"), one.panes)
+        for key, one in sorted(arms.learnt.items())
+        if one.factor > 1
+    }
     return Learnt(
         shaping(settings),
         panes,
@@ -68,6 +80,7 @@ def learnt_of(normal: Normal, panes: int, pane_ms: int, settings: DriftSettings)
         normal.pane_rows,
         normal.basis,
         normal.unarmed,
+        ArmVariance(excess),
     )
 
 
@@ -107,6 +120,7 @@ class LearntFile(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     pane_rows: list[float | None]
     basis: list[Basis]
     unarmed: list[bool]
+    arms: list[tuple[str, Measure, float, float, _Count]] = []
 
 
 def written(learnt: Learnt) -> dict[str, Any]:
@@ -120,6 +134,10 @@ def written(learnt: Learnt) -> dict[str, Any]:
         "pane_rows": [n if math.isfinite(n) else None for n in learnt.pane_rows.tolist()],
         "basis": [basis.value for basis in learnt.basis],
         "unarmed": list(learnt.unarmed),
+        "arms": [
+            [column, measure.value, one.factor, one.weight, one.panes]
+            for (column, measure), one in learnt.arms.learnt.items()
+        ],
     }
 
 
@@ -132,6 +150,8 @@ def from_file(file: LearntFile) -> Learnt:
         raise ValueError("what was learnt names unlike numbers of watches")
     if not all(1 <= value < math.inf for value in file.inflation):
         raise ValueError("an inflation is not a number of at least 1")
+    if not all(1 <= f < math.inf and 0 < w < math.inf for _, _, f, w, _ in file.arms):
+        raise ValueError("the variance of arms is not a factor of at least 1 with a weight above 0")
     rows = [math.inf if n is None else n for n in file.pane_rows]
     if not all(n > 0 for n in rows):
         raise ValueError("the rows of a pane are not a number above 0")
@@ -144,6 +164,7 @@ def from_file(file: LearntFile) -> Learnt:
         np.array(rows),
         tuple(file.basis),
         tuple(file.unarmed),
+        ArmVariance({(name, m): Excess(factor, w, n) for name, m, factor, w, n in file.arms}),
     )
 
 
@@ -155,4 +176,6 @@ def description(learnt: Learnt | None) -> str:
     said = ", ".join(f"{n} {basis.value}" for basis, n in shares.items() if n)
     unarmed = sum(learnt.unarmed)
     more = f"; {unarmed} cannot be armed" if unarmed else ""
+    if learnt.arms.learnt:
+        more += f"; canaries: {len(learnt.arms.learnt)} measures vary more than chance"
     return f"{learnt.panes} panes; watches: {said}{more}"

@@ -272,10 +272,13 @@ class Evidence:
             return None
         reference = pair[0].layout.reference
         normal = held.before.blocks.get(reference) if held.before is not None else None
-        if not held.state.panes and reference:
-            known = self._reference_by_id(reference)
-            normal = known.summaries if known is not None else None
-        return ArmsPane(start_ms, self._pane_ms, *pair, normal)
+        known = self._reference_by_id(reference) if reference else None
+        if known is None:
+            return ArmsPane(start_ms, self._pane_ms, *pair, normal)
+        if not held.state.panes:
+            normal = known.summaries
+        variance = known.learnt.arms if known.learnt is not None else None
+        return ArmsPane(start_ms, self._pane_ms, *pair, normal, variance)
 
     def _canary_of(self, version: str, role: Role) -> _Canary:
         held = self._canaries.get((version, role))

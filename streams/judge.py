@@ -365,6 +365,7 @@ class ModelJudge:
                 shortest,
                 wanted,
                 self._settings.evidence.drift,
+                self._settings.evidence.canary,
             )
             if learnt is not None:
                 outputs.learnt.append(learnt)

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Final
 
+from detectors.canary_rules import CanarySettings
 from detectors.drift_settings import DriftSettings
 from detectors.layout import Header
 from detectors.learning import Series, taught
@@ -37,6 +38,7 @@ def learn(
     window_ms: int,
     wanted: int,
     drift: DriftSettings,
+    canary: CanarySettings,
 ) -> Reference | None:
     """The reference from a version's first ``wanted`` events; None while there are fewer.
 

@@ -28,6 +28,7 @@ from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
 from detectors.arrow_rows import UnusableColumn, kind_of
+from detectors.canary_rules import CanarySettings
 from detectors.drift_settings import DriftSettings
 from detectors.learning import series_of_table, taught
 from detectors.learnt import description
@@ -151,6 +152,8 @@ class _Settings(Protocol):
 class _ModelSettings(Protocol):
     @property
     def drift(self) -> DriftSettings: ...
+    @property
+    def canary(self) -> CanarySettings: ...
 
 
 def run(
@@ -168,7 +171,8 @@ def run(
         client: QueryClient = clickhouse.connect(settings.store)
         return client
 
-    teaching = Teaching(settings.model(model).drift, settings.time.pane_ms)
+    own = settings.model(model)
+    teaching = Teaching(own.drift, own.canary, settings.time.pane_ms)
     reference = profile(
         source, model, selection or Selection(), out, teaching=teaching, connect=connect
     )
@@ -186,9 +190,10 @@ def run(
 
 @dataclass(frozen=True, slots=True)
 class Teaching:
-    """What panes are to teach the reference about drift: for which settings, in how long panes."""
+    """What panes are to teach the reference: for which settings, in how long panes."""
 
     drift: DriftSettings = field(default_factory=DriftSettings)
+    canary: CanarySettings = field(default_factory=CanarySettings)
     pane_ms: int = TimeSettings().pane_ms
 
 
@@ -229,7 +234,7 @@ def profile(
         ts_ms = _times(flat.column(times), times)
         with _spinner(console or Console(stderr=True), "learning from panes"):
             series = series_of_table(reference, table, ts_ms, teaching.pane_ms)
-            reference = taught(reference, series, teaching.drift)
+            reference = taught(reference, series, teaching.drift, teaching.canary)
     if out is not None:
         _write(out, to_json(reference))
     return reference

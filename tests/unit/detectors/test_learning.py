@@ -9,6 +9,7 @@ import pyarrow as pa
 import pytest
 from numpy.typing import NDArray
 
+from detectors.canary_rules import Measure
 from detectors.drift_settings import DriftSettings
 from detectors.learning import MOST_PANES, series_of_table, taught
 from detectors.learnt import description
@@ -62,6 +63,21 @@ def test_panes_that_lean_together_are_deflated_and_say_so() -> None:
     assert basis_of(reference)["features.x values"] is Basis.REPLAY
     assert reference.learnt is not None
     assert reference.learnt.inflation.max() > 2
+
+
+def test_canaries_learn_by_how_much_like_arms_differ() -> None:
+    rng = np.random.default_rng(2)
+    lean = np.repeat(rng.normal(0, 0.4, 200), 50)
+    reference = reference_of(rng.normal(size=10_000) + lean, times(200, 50))
+    assert reference.learnt is not None
+    excess = reference.learnt.arms.learnt["features.x", Measure.LEVEL]
+    assert excess.factor > 2
+    again = from_json(to_json(reference))
+    assert again.learnt is not None
+    assert again.learnt.arms == reference.learnt.arms
+    calm = independent()
+    assert calm.learnt is not None
+    assert not calm.learnt.arms.learnt
 
 
 def test_few_panes_change_nothing() -> None:
@@ -130,6 +146,7 @@ def test_rows_without_a_time_are_in_no_pane() -> None:
         ("pane_rows", [-1.0]),
         ("basis", ["trust me"]),
         ("unarmed", []),
+        ("arms", [["features.x", "level", 0.5, 1.0, 50]]),
     ],
 )
 def test_a_file_with_something_impossible_in_it_is_refused(part: str, value: object) -> None:
