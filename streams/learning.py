@@ -56,9 +56,8 @@ def learn(
         whole = whole.merge(pane)
     origin = f"learnt from the first {events} events of version {version}"
     reference = reference_from_summaries(model, whole, origin)
-    return taught(
-        reference, Series(tuple(k.start_ms for k in keys), tuple(panes), window_ms), drift
-    )
+    series = Series(tuple(key.start_ms for key in keys), tuple(panes), window_ms)
+    return taught(reference, series, drift, canary)
 
 
 def teaches(key: IntervalKey) -> bool:
