@@ -40,6 +40,7 @@ TOPIC = ("predictions", 0)
 RELEASES = 20
 _REFERENCE_ROWS = 20_000
 _ROWS_A_SECOND = 50
+"""Of a canary; production has as many as all canaries together."""
 _SECONDS = 60
 _WITHOUT_EVIDENCE = EvidenceSettings(DriftSettings(enabled=False), CanarySettings(enabled=False))
 _TIME = TimeSettings()
@@ -71,7 +72,8 @@ def scene_of(columns: int) -> Scene:
     for number in range(RELEASES):
         minute: Summaries | None = None
         for at in range(_SECONDS):
-            table = arrow_table(generate(_ROWS_A_SECOND, 100 * at + number, shape))
+            rows = _ROWS_A_SECOND if number else _ROWS_A_SECOND * (RELEASES - 1)
+            table = arrow_table(generate(rows, 100 * at + number, shape))
             table = table.drop_columns(["ts", "model", "version", "role"])
             second = summarize_table(table, reference)
             seconds[at].append(Group(str(number), _role(number), ALL, 0, pack(second)))

@@ -43,7 +43,7 @@ class Options:
     policies: Sequence[Path] = ()
     changes: Sequence[str] = ()
     bad: Sequence[str] = ()
-    budget: str = "1 per 30d"
+    budget: str = ""
     rename: Sequence[str] = ()
     constants: Sequence[str] = ()
     plot: Path | None = None
@@ -67,7 +67,11 @@ class Options:
 def run(path: Path | None, options: Options, console: Console | None = None) -> int:
     """Replay, print the report (or JSON), draw the plot. Returns the exit code."""
     config = load_config(path, os.environ)
-    truth, budget = options.truth(), budget_of(options.budget)
+    truth = options.truth()
+    accepted = config.drift.false_alarms
+    budget = Budget(accepted.count, accepted.period_ms)
+    if options.budget:
+        budget = budget_of(options.budget)
     policies = policies_of(path, config, options.policies)
     references = load_references(config.references)
     if options.plot is not None:

@@ -360,6 +360,11 @@ class Evidence:
         paid = held.watched.payoffs(held.state.upto_ms - self._pane_ms, settings)
         return movements(held.state, paid, held.state.upto_ms, settings)
 
+    def rest(self) -> None:
+        """After a record: forget verdicts, which are large and can be worked out again."""
+        for held in self._canaries.values():
+            held.verdict = None
+
     # --- storing -----------------------------------------------------------------------------
 
     def due(self) -> bool:

@@ -155,6 +155,7 @@ class ModelJudge:
             offset,
             outputs,
         )
+        self.evidence.rest()
         self.touched |= bool(self.changed or self.removed or outputs.verdicts)
         return outputs
 
