@@ -23,17 +23,20 @@ REFERENCE_SEED = 7
 
 
 class Reader(StrEnum):
-    """What reads the messages: driftline, or one of two yardsticks."""
+    """What reads the messages: driftline with and without compiled kernels, or one of two
+    yardsticks."""
 
     DRIFTLINE = "driftline"
+    PLAIN = "driftline without kernels"
     CONSUME_ONLY = "consume only"
     NAIVE = "json.loads and dicts"
 
 
 @dataclass(frozen=True, slots=True)
 class Case:
-    """``topic`` holds messages of ``form``, with ``rows_per_message`` events each; they are read as
-    ``codec``. ``rows_per_partition`` stays below the 5 MB that the embedded broker keeps."""
+    """``topic`` holds messages with ``rows_per_message`` events each; they are read as ``codec``.
+    ``rows_per_partition`` stays below the 5 MB that the embedded broker keeps. ``gate`` and
+    ``goal``: events per second and core, with compiled kernels."""
 
     name: str
     topic: str
@@ -42,10 +45,22 @@ class Case:
     rows_per_message: int
     rows_per_partition: int
     write: Callable[[Events], Sequence[bytes]]
+    gate: int
+    goal: int
 
 
 CASES = (
-    Case("JSON, 1 event a message", "json", "json", Shape(), 1, 6_000, json_messages),
+    Case(
+        "JSON, 1 event a message",
+        "json",
+        "json",
+        Shape(),
+        1,
+        6_000,
+        json_messages,
+        200_000,
+        350_000,
+    ),
     Case(
         "JSON, full-precision floats",
         "precise",
@@ -54,10 +69,34 @@ CASES = (
         1,
         4_500,
         json_messages,
+        140_000,
+        250_000,
     ),
-    Case("NDJSON, 100 lines a message", "ndjson", "ndjson", Shape(), 100, 6_000, ndjson_messages),
-    Case("Arrow, 1,000 rows a message", "arrow", "arrow", Shape(), 1_000, 18_000, arrow_messages),
+    Case(
+        "NDJSON, 100 lines a message",
+        "ndjson",
+        "ndjson",
+        Shape(),
+        100,
+        6_000,
+        ndjson_messages,
+        400_000,
+        650_000,
+    ),
+    Case(
+        "Arrow, 1,000 rows a message",
+        "arrow",
+        "arrow",
+        Shape(),
+        1_000,
+        18_000,
+        arrow_messages,
+        1_400_000,
+        2_500_000,
+    ),
 )
+PLAIN_GATE, PLAIN_GOAL = 70_000, 120_000
+"""JSON, 1 event a message, without compiled kernels."""
 
 
 def events_of(case: Case, partition: int, share: int = 1) -> Events:

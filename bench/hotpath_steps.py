@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import gc
 from collections.abc import Callable, Sequence
+from functools import partial
 
 import numpy as np
 
@@ -11,19 +12,23 @@ from bench.events import START_MS, generate
 from bench.hotpath_case import CASES, MODEL, Case, reference
 from bench.measure import Spread, cpu_seconds
 from detectors.fixed_point import grid_for
-from detectors.kernels import group_sketches, histogram
-from detectors.layout import Kind
+from detectors.kernels import Rows, Workshop, group_sketches, histogram, summarize
+from detectors.layout import HEADERS, ColumnSpec, Kind, Layout
 from detectors.reference import spec_for
 from streams.accumulate import Accumulator, Kept
 from streams.cardinality import Limits
 from streams.codecs import make_codec
+from streams.codecs.speculative.loading import Kernels, load
 from streams.event import Bounds, EventBatch
+from streams.summarizer import FEWEST_ROWS, ROWS_AT_ONCE
 from streams.timeline import TimeSettings
 from streams.wire import encode
 
-BATCH = 500
 _FLUSH_ROWS = 65_536
 _BOUNDS = Bounds(START_MS - 1, START_MS + 10**9)
+
+
+Given = Callable[[], Kernels | None]
 
 
 def steps(quick: bool) -> dict[str, Spread]:
@@ -32,19 +37,35 @@ def steps(quick: bool) -> dict[str, Spread]:
     found: dict[str, Spread] = {}
     gc.collect()
     gc.freeze()
+    rows = 20_000 if quick else 60_000
     for case in CASES:
-        rows = 20_000 if quick else 60_000
-        batches, found[f"decode, {case.name} (µs/row)"] = _decode(case, rows, rounds)
-        if case is CASES[0]:
-            found["summarise, to wire records (µs/row)"] = _summarise(batches, rounds)
+        messages = case.write(generate(rows, 1, case.shape))
+        for kernels in (load, without):
+            name = case.name if kernels is load else f"{case.name}, no kernels"
+            batches, found[f"decode, {name} (µs/row)"] = _decode(
+                case, messages, rows, rounds, kernels
+            )
+            if case is CASES[0]:
+                also = "" if kernels is load else ", no kernels"
+                found[f"summarise, to wire records{also} (µs/row)"] = _summarise(
+                    batches, rounds, kernels
+                )
     found |= _kernels(rounds)
     return found
 
 
-def _decode(case: Case, rows: int, rounds: int) -> tuple[list[EventBatch], Spread]:
-    messages = case.write(generate(rows, 1, case.shape))
-    codec = make_codec(case.codec)
-    size = BATCH if case.rows_per_message == 1 else max(1, 2_000 // case.rows_per_message)
+def without() -> Kernels | None:
+    """As if numba were not installed."""
+    return None
+
+
+def _decode(
+    case: Case, messages: Sequence[bytes], rows: int, rounds: int, kernels: Given
+) -> tuple[list[EventBatch], Spread]:
+    codec = make_codec(case.codec, kernels=kernels)
+    size = (
+        FEWEST_ROWS if case.rows_per_message == 1 else max(1, ROWS_AT_ONCE // case.rows_per_message)
+    )
     kept: list[EventBatch] = []
 
     def decode() -> None:
@@ -57,10 +78,10 @@ def _decode(case: Case, rows: int, rounds: int) -> tuple[list[EventBatch], Sprea
     return kept, spread
 
 
-def _summarise(batches: Sequence[EventBatch], rounds: int) -> Spread:
+def _summarise(batches: Sequence[EventBatch], rounds: int, kernels: Given) -> Spread:
     known = reference()
     accumulator = Accumulator(
-        TimeSettings(), Limits(), lambda model: known if model == MODEL else None
+        TimeSettings(), Limits(), lambda model: known if model == MODEL else None, kernels
     )
     whole = [Kept(batch, np.arange(batch.rows), "json") for batch in batches]
     rows = sum(batch.rows for batch in batches)
@@ -91,12 +112,28 @@ def _kernels(rounds: int) -> dict[str, Spread]:
         first, second, _, _ = grid.steps(values)
         first.sum(), second.sum(), values.min(), values.max()
 
-    work: dict[str, Callable[[], object]] = {
-        f"histogram, {len(edges) + 1} bins (ns/value)": lambda: histogram(values, starts, edges),
-        "histogram, 10 bins (ns/value)": lambda: histogram(values, starts, deciles),
-        "moments, exact (ns/value)": moments,
-        "quantile sketch (ns/value)": lambda: group_sketches(values, starts),
+    workshop = _workshop()
+    rows = Rows(starts, np.zeros((1, len(HEADERS)), np.int64), {"x": values}, {}, {})
+    parts = {
+        "histogram and moments": ColumnSpec(
+            "x", Kind.NUMERIC, tuple(deciles.tolist()), grid, sketch=False
+        ),
+        "moments": ColumnSpec("x", Kind.NUMERIC, (), grid, sketch=False),
+        "histogram, moments and sketch": ColumnSpec(
+            "x", Kind.NUMERIC, tuple(deciles.tolist()), grid
+        ),
     }
+    layouts = {name: Layout.of("", (spec,)) for name, spec in parts.items()}
+    work: dict[str, Callable[[], object]] = {
+        f"histogram, {len(edges) + 1} bins, no kernels (ns/value)": lambda: histogram(
+            values, starts, edges
+        ),
+        "histogram, 10 bins, no kernels (ns/value)": lambda: histogram(values, starts, deciles),
+        "moments, exact, no kernels (ns/value)": moments,
+        "quantile sketch, no kernels (ns/value)": lambda: group_sketches(values, starts),
+    }
+    for name, layout in layouts.items():
+        work[f"{name} (ns/value)"] = partial(summarize, rows, layout, workshop)
     return {name: _per_value(each, len(values), rounds) for name, each in work.items()}
 
 
@@ -109,3 +146,10 @@ def _per_value(work: Callable[[], object], values: int, rounds: int) -> Spread:
 
     repeated()
     return Spread.of([cpu_seconds(repeated) / values / repeats * 1e9 for _ in range(rounds)])
+
+
+def _workshop() -> Workshop:
+    kernels = load()
+    if kernels is None:
+        raise RuntimeError("there are no compiled kernels here: pip install driftline[fast]")
+    return Workshop(kernels.columns)

@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 
 from streams.accumulate import Accumulator, Kept
 from streams.event import Decoded
-from streams.timeline import NEVER, TimeSettings, late_rows
+from streams.timeline import NEVER, TimeSettings, is_late, late_rows
 from streams.wire import PartitionProgress, Row
 
 _METADATA = "driftline:1:"
@@ -89,52 +89,103 @@ class Intake:
         self, decoded: Decoded, chunk: Chunk, accumulator: Accumulator, now_ms: int
     ) -> None:
         """Enter a decoded chunk: late rows are counted and left out, the others kept."""
-        for index, place in enumerate(chunk.places):
-            intake = self.partitions[place]
-            offsets = chunk.offset[chunk.place == index]
-            if not len(offsets):
-                continue
-            if intake.first_offset < 0:
-                intake.first_offset = int(offsets[0])
-            intake.next_offset = int(offsets[-1]) + 1
-            intake.messages += len(offsets)
-            intake.last_message_ms = now_ms
+        self._advance(chunk, now_ms)
         for reject in decoded.rejects:
             self.partitions[chunk.places[chunk.place[reject.source]]].dead += 1
         late = self._late(decoded, chunk)
         for batch, late_in_batch in zip(decoded.batches, late, strict=True):
-            place_of = chunk.place[batch.source]
-            for index, place in enumerate(chunk.places):
-                rows = np.flatnonzero((place_of == index) & ~late_in_batch)
-                if not len(rows):
-                    continue
-                intake = self.partitions[place]
-                capped = accumulator.add(Kept(batch, rows, place[0]))
-                intake.capped += capped
-                intake.events += len(rows) - capped
+            rows = (
+                np.arange(batch.rows) if late_in_batch is None else np.flatnonzero(~late_in_batch)
+            )
+            if not len(rows):
+                continue
+            place_of = chunk.place[batch.source[rows]]
+            for topic, of_topic in _by_topic(chunk.places, place_of):
+                kept = rows if of_topic is None else rows[of_topic]
+                where = place_of if of_topic is None else place_of[of_topic]
+                self._enter(chunk, where, accumulator.add(Kept(batch, kept, topic)))
 
-    def _late(self, decoded: Decoded, chunk: Chunk) -> list[NDArray[np.bool_]]:
-        """Which rows of each batch are late. Batches are by model; lateness is by partition, in
-        the order of messages, so the rows of all batches are put back into that order first."""
-        masks = [np.zeros(batch.rows, np.bool_) for batch in decoded.batches]
-        if not masks:
-            return masks
+    def _advance(self, chunk: Chunk, now_ms: int) -> None:
+        """Move the offsets of the partitions that a chunk is of."""
+        places = len(chunk.places)
+        messages = np.bincount(chunk.place, minlength=places).tolist()
+        numbers = np.arange(len(chunk.place))
+        first, last = np.zeros(places, np.int64), np.zeros(places, np.int64)
+        last[chunk.place] = numbers  # of equal indices the last one wins
+        first[chunk.place[::-1]] = numbers[::-1]
+        ends = (chunk.offset[first].tolist(), chunk.offset[last].tolist())
+        for place, count, lowest, highest in zip(chunk.places, messages, *ends, strict=True):
+            if not count:
+                continue
+            intake = self.partitions[place]
+            if intake.first_offset < 0:
+                intake.first_offset = lowest
+            intake.next_offset = highest + 1
+            intake.messages += count
+            intake.last_message_ms = now_ms
+
+    def _enter(
+        self, chunk: Chunk, place_of: NDArray[np.int64], capped: NDArray[np.bool_] | None
+    ) -> None:
+        """Count rows that are kept, by the place of each; ``capped``: which are beyond a cap."""
+        places = len(chunk.places)
+        events = np.bincount(place_of, minlength=places)
+        beyond = np.zeros(places, np.int64)
+        if capped is not None:
+            beyond = np.bincount(place_of[capped], minlength=places)
+        for place, count, over in zip(chunk.places, events.tolist(), beyond.tolist(), strict=True):
+            if count:
+                intake = self.partitions[place]
+                intake.events += count - over
+                intake.capped += over
+
+    def _late(self, decoded: Decoded, chunk: Chunk) -> list[NDArray[np.bool_] | None]:
+        """Which rows of each batch are late (None: no row is). Batches are by model; lateness is by
+        partition, in the order of messages, so all rows are put back into that order first."""
+        none: list[NDArray[np.bool_] | None] = [None] * len(decoded.batches)
+        if not none:
+            return none
         ts = np.concatenate([batch.ts_ms for batch in decoded.batches])
         source = np.concatenate([batch.source for batch in decoded.batches])
+        if not len(ts):
+            return none
+        place_of = chunk.place[source]
+        suspects = self._suspects(ts, place_of, chunk)
+        if not suspects:
+            return none
         order = np.argsort(source, kind="stable")
         late = np.zeros(len(ts), np.bool_)
-        place_of = chunk.place[source[order]]
-        for index, place in enumerate(chunk.places):
-            rows = order[place_of == index]
-            intake = self.partitions[place]
-            mask, intake.newest_ms = late_rows(ts[rows], source[rows], intake.newest_ms, self.time)
-            late[rows] = mask
-            intake.late += int(mask.sum())
-        at = 0
-        for mask in masks:
-            mask[:] = late[at : at + len(mask)]
-            at += len(mask)
-        return masks
+        for index, before_ms in suspects:
+            rows = order[place_of[order] == index]
+            late[rows], _ = late_rows(ts[rows], source[rows], before_ms, self.time)
+            self.partitions[chunk.places[index]].late += int(late[rows].sum())
+        ends = np.cumsum([batch.rows for batch in decoded.batches])[:-1]
+        return [mask if mask.any() else None for mask in np.split(late, ends)]
+
+    def _suspects(
+        self, ts_ms: NDArray[np.int64], place_of: NDArray[np.int64], chunk: Chunk
+    ) -> list[tuple[int, int]]:
+        """The places in which a row may be late, each with its newest event time before the chunk.
+        Mostly there is none: even the oldest row there is not late for the newest. The clocks of
+        all places move on."""
+        least, most = ts_ms, ts_ms
+        starts = np.zeros(1, np.int64)
+        found = place_of[:1]
+        if len(chunk.places) > 1:
+            order = np.argsort(place_of.astype(np.uint16), kind="stable")  # numpy: linear time
+            found = place_of[order]
+            starts = np.concatenate(([0], np.flatnonzero(found[1:] != found[:-1]) + 1))
+            found = found[starts]
+            least = most = ts_ms[order]
+        oldest = np.minimum.reduceat(least, starts)
+        newest = np.maximum.reduceat(most, starts)
+        intakes = [self.partitions[chunk.places[index]] for index in found.tolist()]
+        before = [intake.newest_ms for intake in intakes]
+        newest = np.maximum(newest, before)
+        for intake, newest_ms in zip(intakes, newest.tolist(), strict=True):
+            intake.newest_ms = newest_ms
+        late = np.flatnonzero(is_late(oldest, newest, self.time))
+        return [(int(found[i]), before[i]) for i in late.tolist()]
 
     def progress(self, now_ms: int, at_end: Mapping[Place, bool]) -> tuple[PartitionProgress, ...]:
         """What to report of each partition. Idle: read to its end, and silent for the timeout."""
@@ -176,7 +227,24 @@ class Intake:
             if intake.messages
         ]
 
+    def clock_stepped(self, by_ms: int) -> None:
+        """The machine's clock was set: how long partitions have been silent does not change."""
+        for intake in self.partitions.values():
+            intake.last_message_ms += by_ms
+
     def clear(self) -> None:
         """Start the next interval: called once the flush is committed."""
         for intake in self.partitions.values():
             intake.clear()
+
+
+def _by_topic(
+    places: Sequence[Place], place_of: NDArray[np.int64]
+) -> list[tuple[str, NDArray[np.bool_] | None]]:
+    """Which rows are of each topic, None for all: a chunk is of one, as a rule."""
+    topics = sorted({topic for topic, _ in places})
+    if len(topics) == 1:
+        return [(topics[0], None)]
+    number = np.array([topics.index(topic) for topic, _ in places])[place_of]
+    present = [(topic, number == i) for i, topic in enumerate(topics)]
+    return [(topic, mask) for topic, mask in present if mask.any()]

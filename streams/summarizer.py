@@ -71,6 +71,11 @@ MOST_WAITING = 16_384
 MOST_WAITING_BYTES = 8 * 1024 * 1024
 """Messages of a topic that wait for their chunk to fill, at most, and their bytes."""
 
+MOST_COLUMNS = 250_000
+"""Columns of all models and keys of segments that wait for a flush, at most. Where producers send
+names without end, a column of a few rows costs some 50 µs of a flush, and Kafka gives a worker up
+that is away for a minute."""
+
 
 @dataclass(slots=True)
 class Pace:
@@ -147,7 +152,8 @@ class Summarizer:
     def full(self) -> bool:
         """Whether it is time to flush because enough rows wait."""
         waiting = sum(map(len, self._waiting.values()))
-        return self.accumulator.buffered + waiting >= self._settings.max_buffered_rows
+        rows = self.accumulator.buffered + waiting
+        return rows >= self._settings.max_buffered_rows or self.accumulator.columns >= MOST_COLUMNS
 
     def forget(self) -> None:
         """Drop all that was read and not yet flushed: it will be read again."""
@@ -157,6 +163,14 @@ class Summarizer:
         if self.pairing is not None:
             self.pairing.forget()
         self.accumulator = Accumulator(self._time, self._limits, self._reference_of)
+
+    def lost(self, place: Place, first: int, until: int, now_ms: int) -> None:
+        """Messages [first, until) of a partition were deleted before anybody read them. The ledger
+        has a gap there; the dead letter says why."""
+        topic, partition = place
+        reason = f"{until - first} messages were deleted before they were read"
+        letter = DeadLetter(topic, partition, first, -1, reason, b"", now_ms)
+        self._outgoing.append(OutgoingRecord(DEADLETTERS, -1, letter.key, letter.encode()))
 
     def take(self, messages: Sequence[Message], now_ms: int) -> None:
         """Decode messages and enter them. ``now_ms``: wall clock, for the bounds on event times.

@@ -12,7 +12,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
-from typing import ClassVar
+from typing import Any, ClassVar, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -45,6 +45,10 @@ class TimeSettings:
         if list(self.windows_ms) != sorted(set(self.windows_ms)):
             raise ValueError("time.windows must increase and name no window twice")
         for window in self.windows_ms:
+            if window < self.pane_ms:
+                raise ValueError(
+                    f"time.windows: {window} ms is shorter than the pane ({self.pane_ms} ms)"
+                )
             if window % self.pane_ms:
                 raise ValueError(
                     f"time.windows: {window} ms is not a multiple of the pane ({self.pane_ms} ms)"
@@ -81,9 +85,18 @@ def late_rows(
     running = np.maximum.accumulate(ts_ms)
     first = np.searchsorted(message, message, side="left")
     before = np.concatenate(([newest_ms], np.maximum(running, newest_ms)))[first]
-    pane_end = ts_ms - ts_ms % settings.pane_ms + settings.pane_ms
-    late = pane_end + settings.allowed_lateness_ms <= before - settings.out_of_orderness_ms
+    late = is_late(ts_ms, before, settings)
     return late, max(newest_ms, int(running[-1]))
+
+
+Times = TypeVar("Times", int, NDArray[np.int64])
+
+
+def is_late(ts_ms: Times, before_ms: Times, settings: TimeSettings) -> Any:
+    """Whether a row is late where the newest event time before its message was ``before_ms``: a
+    bool for numbers, bool of the same shape for arrays. An older row is never less late."""
+    pane_end = ts_ms - ts_ms % settings.pane_ms + settings.pane_ms
+    return pane_end + settings.allowed_lateness_ms <= before_ms - settings.out_of_orderness_ms
 
 
 @dataclass(frozen=True, slots=True)

@@ -3,18 +3,22 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
+from collections import Counter
+from collections.abc import Iterator, Sequence
 from typing import Any
 
 import numpy as np
 import pyarrow as pa
+from numpy.typing import NDArray
 
+from streams.codecs.arrow_alike import AlikeStreams
 from streams.codecs.arrow_rows import BatchRows, gather, read_batch
-from streams.codecs.arrow_stream import read_batches
+from streams.codecs.arrow_runs import Part, joined, runs
+from streams.codecs.arrow_whole import whole_batch
 from streams.codecs.columns import Gathered
 from streams.codecs.messages import refuse_message
 from streams.codecs.reasons import Reason, Unreadable
-from streams.event import Bounds, Decoded, EventKind, Reject
+from streams.event import Bounds, Decoded, EventBatch, EventKind, Reject
 
 _BROKEN = (pa.ArrowException, OSError, ValueError, KeyError, TypeError, OverflowError, MemoryError)
 _SHOWN_BYTES = 4096
@@ -35,60 +39,126 @@ class ArrowBatch:
 
     def __init__(self, *, keep_request_ids: bool = False) -> None:
         self._keep_request_ids = keep_request_ids
+        self._streams = AlikeStreams()
 
     def decode(
         self, values: Sequence[bytes | None], kafka_ts_ms: Sequence[int] | None, bounds: Bounds
     ) -> Decoded:
         """See ``streams.event.Codec``."""
         seen = np.ones(len(values), dtype=np.int64)
-        gathered: dict[tuple[str, EventKind], Gathered] = {}
         rejects: list[Reject] = []
-        sources: list[int] = []
-        counts: list[int] = []
-        position = 0
-        keep_ids = self._keep_request_ids
+        fitting: dict[int, bytes] = {}
         for source, value in enumerate(values):
             reject = refuse_message(source, value, bounds)
-            if reject is not None or value is None:
-                rejects += [reject] if reject is not None else []
-                continue
-            kafka_ts = None if kafka_ts_ms is None else kafka_ts_ms[source]
-            try:
-                read = [
-                    (batch, read_batch(batch, kafka_ts, bounds, request_ids=keep_ids))
-                    for batch in read_batches(value, bounds)
-                ]
-            except Unreadable as unreadable:
-                rejects.append(Reject(source, -1, unreadable.reason, value))
-                continue
-            except _BROKEN:  # a type that Arrow can send and not convert, a name that is no text
-                rejects.append(Reject(source, -1, Reason.NOT_ARROW, value))
-                continue
-            row = shown = 0
-            for batch, rows in read:
-                gather(rows, position, gathered, bounds)
-                refused = _refused(source, row, batch, rows, _SHOWN_ROWS - shown)
-                shown += len(refused)
-                rejects += refused
-                row += batch.num_rows
-                position += batch.num_rows
-            seen[source] = row
-            sources.append(source)
-            counts.append(row)
-        source_of = np.repeat(np.array(sources, dtype=np.int64), np.array(counts, dtype=np.int64))
-        batches = [
+            if reject is not None:
+                rejects.append(reject)
+            elif value is not None:
+                fitting[source] = value
+        messages: list[tuple[int, list[Any]]] = []
+        opened = self._streams.read(list(fitting.values()), bounds)
+        for (source, value), batches in zip(fitting.items(), opened, strict=True):
+            if isinstance(batches, Unreadable):
+                rejects.append(Reject(source, -1, batches.reason, value))
+            else:
+                messages.append((source, batches))
+        times = _times(kafka_ts_ms, bounds)
+        try:
+            parts = list(_parts(messages))
+            read = [self._read(run, times, bounds) for run in runs(parts)]
+        except (Unreadable, *_BROKEN):  # for the sake of one message, each by itself
+            unread: dict[int, Reason] = {}
+            for message in messages:
+                try:
+                    for part in _parts([message]):
+                        self._read([part], times, bounds)
+                except Unreadable as unreadable:
+                    unread[message[0]] = unreadable.reason
+                except (
+                    _BROKEN
+                ):  # a type that Arrow can send and not convert, a name that is no text
+                    unread[message[0]] = Reason.NOT_ARROW
+            rejects += [Reject(at, -1, why, values[at] or b"") for at, why in unread.items()]
+            messages = [message for message in messages if message[0] not in unread]
+            parts = list(_parts(messages))
+            read = [self._read([part], times, bounds) for part in parts]
+        for source, batches in messages:
+            seen[source] = sum(batch.num_rows for batch in batches)
+        rejects += _refused(read)
+        rejects.sort(key=lambda reject: (reject.source, reject.row))
+        source_of = np.repeat(
+            [part.message for part in parts], [part.batch.num_rows for part in parts]
+        )
+        return Decoded(tuple(self._batches(read, source_of, bounds)), tuple(rejects), seen)
+
+    def _read(
+        self, run: list[Part], times: NDArray[np.int64] | None, bounds: Bounds
+    ) -> tuple[list[Part], BatchRows]:
+        by_row = None
+        if times is not None:
+            by_row = np.repeat(
+                times[[part.message for part in run]], [part.batch.num_rows for part in run]
+            )
+        rows = read_batch(joined(run), by_row, bounds, request_ids=self._keep_request_ids)
+        return run, rows
+
+    def _batches(
+        self,
+        read: list[tuple[list[Part], BatchRows]],
+        source_of: NDArray[np.int64],
+        bounds: Bounds,
+    ) -> list[EventBatch]:
+        if len(read) == 1 and not self._keep_request_ids:
+            batch = whole_batch(read[0][1], source_of, bounds)
+            if batch is not None:
+                return [batch]
+        gathered: dict[tuple[str, EventKind], Gathered] = {}
+        for run, rows in read:
+            positions = [np.arange(part.batch.num_rows) + part.position for part in run]
+            gather(rows, np.concatenate(positions), gathered, bounds)
+        return [
             batch
             for (model, kind), rows_of in sorted(gathered.items())
-            for batch in rows_of.batches(model, kind, source_of, request_ids=keep_ids)
+            for batch in rows_of.batches(model, kind, source_of, request_ids=self._keep_request_ids)
         ]
-        return Decoded(tuple(batches), tuple(rejects), seen)
 
 
-def _refused(source: int, first: int, batch: Any, rows: BatchRows, show: int) -> list[Reject]:
-    return [
-        Reject(source, first + row, rows.reason_of(row), _shown(batch, row) if i < show else b"")
-        for i, row in enumerate(np.flatnonzero(rows.reason >= 0).tolist())
-    ]
+def _times(kafka_ts_ms: Sequence[int] | None, bounds: Bounds) -> NDArray[np.int64] | None:
+    if kafka_ts_ms is None or not bounds.kafka_ts_fallback:
+        return None
+    return np.array(kafka_ts_ms, dtype=np.int64)
+
+
+def _parts(messages: Sequence[tuple[int, list[Any]]]) -> Iterator[Part]:
+    position = 0
+    for message, batches in messages:
+        row = 0
+        for batch in batches:
+            if batch.num_rows:
+                yield Part(batch, message, row, position)
+            row += batch.num_rows
+            position += batch.num_rows
+
+
+def _refused(read: list[tuple[list[Part], BatchRows]]) -> list[Reject]:
+    refused = []
+    for run, rows in read:
+        at = 0
+        for part in run:
+            stop = at + part.batch.num_rows
+            refused += [
+                (part, row - at, rows.reason_of(row))
+                for row in (np.flatnonzero(rows.reason[at:stop] >= 0) + at).tolist()
+            ]
+            at = stop
+    refused.sort(key=lambda each: (each[0].message, each[0].row, each[1]))
+    shown: Counter[int] = Counter()
+    rejects = []
+    for part, row, reason in refused:
+        shown[part.message] += 1
+        show = shown[part.message] <= _SHOWN_ROWS
+        raw = _shown(part.batch, row) if show else b""
+        rejects.append(Reject(part.message, part.row + row, reason, raw))
+    return rejects
 
 
 def _shown(batch: Any, row: int) -> bytes:

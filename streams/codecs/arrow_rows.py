@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass
+from enum import Enum, auto
 from typing import Any
 
 import numpy as np
@@ -12,13 +13,22 @@ from numpy.typing import NDArray
 
 from detectors.release import OTHER, Role
 from streams.codecs import fields
-from streams.codecs.arrow_values import is_number, is_text, plain, present, to_numbers, to_texts
+from streams.codecs.arrow_values import (
+    CodedTexts,
+    is_number,
+    is_text,
+    plain,
+    present,
+    to_numbers,
+    to_texts,
+)
 from streams.codecs.arrow_values import to_times as read_times
 from streams.codecs.columns import (
     PREDICTION_LABEL,
     PREDICTION_VALUE,
     SCALAR_PREDICTION,
     Gathered,
+    column_of_errors,
 )
 from streams.codecs.fields import Place
 from streams.codecs.placing import Positions
@@ -28,10 +38,10 @@ from streams.event import Bounds, EventKind
 
 _HEAD = frozenset({"ts", "model", "version", "role", "type", "request_id"})
 _TOPS = {top: place for places in fields.PLACES.values() for top, place in places.items()}
-_KINDS = tuple(EventKind)
+KINDS = tuple(EventKind)
 _ROLES = tuple(Role)
 _REASONS = tuple(Reason)
-_FINE = -1
+FINE = -1
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -60,16 +70,17 @@ class BatchRows:
     releases: tuple[tuple[str, Role], ...]
     reason: NDArray[np.int8]
     request_ids: list[object]
-    cells: list[_Cell]
+    cells: list[Cell]
 
     def reason_of(self, row: int) -> Reason:
         return _REASONS[int(self.reason[row])]
 
 
 def read_batch(
-    batch: Any, kafka_ts_ms: int | None, bounds: Bounds, *, request_ids: bool
+    batch: Any, kafka_ts_ms: NDArray[np.int64] | None, bounds: Bounds, *, request_ids: bool
 ) -> BatchRows:
     """Everything that Arrow has to do; ``gather`` only hands out what is read here.
+    ``kafka_ts_ms``: by row.
 
     Raises ``Unreadable`` if columns share a name, so that no row can be trusted, and what Arrow
     raises for types it cannot convert.
@@ -88,10 +99,11 @@ def read_batch(
         raise Unreadable(Reason.ARROW_COLUMNS)
     columns.sort(key=lambda column: list(_TOPS).index(column.top))
     count = batch.num_rows
-    reason = np.full(count, _FINE, dtype=np.int8)
+    reason = np.full(count, FINE, dtype=np.int8)
 
     def refuse(where: NDArray[np.bool_], why: Reason) -> None:
-        reason[where & (reason == _FINE)] = _REASONS.index(why)
+        if where.any():
+            reason[where & (reason == FINE)] = _REASONS.index(why)
 
     kind, known = _kinds(heads.get("type"), columns, count, bounds)
     refuse(~known, Reason.BAD_TYPE)
@@ -103,7 +115,7 @@ def read_batch(
         absent = np.ones(count, dtype=np.bool_)
         if "version" in heads:
             absent = ~present(heads["version"])
-        may = np.isin(kind, [_KINDS.index(EventKind.LABEL), _KINDS.index(EventKind.OUTCOME)])
+        may = np.isin(kind, [KINDS.index(EventKind.LABEL), KINDS.index(EventKind.OUTCOME)])
         version = np.where(absent & may, np.int32(len(versions)), version)
         versions = [*versions, fields.UNATTRIBUTED]
     refuse(version < 0, Reason.BAD_VERSION)
@@ -114,7 +126,7 @@ def read_batch(
     refuse(ts_ms == UNREADABLE, Reason.BAD_TS)
     refuse((ts_ms < bounds.min_ts_ms) | (ts_ms > bounds.max_ts_ms), Reason.TS_RANGE)
     # Versions and roles that are refused have negative codes; their rows are never used.
-    pairs, release = np.unique(version.astype(np.int64) * len(_ROLES) + role, return_inverse=True)
+    pairs, release = _distinct(version.astype(np.int64) * len(_ROLES) + role)
     releases = tuple(
         (versions[pair // len(_ROLES)] if pair >= 0 else "", _ROLES[pair % len(_ROLES)])
         for pair in pairs.tolist()
@@ -124,7 +136,7 @@ def read_batch(
         models=models,
         kind=kind,
         ts_ms=ts_ms,
-        release=release.astype(np.int32),
+        release=release,
         releases=releases,
         reason=reason,
         request_ids=_request_ids(heads.get("request_id")) if request_ids else [],
@@ -134,22 +146,22 @@ def read_batch(
 
 def gather(
     rows: BatchRows,
-    first: int,
+    positions: Positions,
     gathered: dict[tuple[str, EventKind], Gathered],
     bounds: Bounds,
 ) -> None:
-    """Put the events of a batch, whose rows have the positions from ``first`` on, into columns."""
-    fine = rows.reason == _FINE
+    """Put the events of a batch, whose rows have these positions, into columns."""
+    fine = rows.reason == FINE
     # Two raw names may have one form, so groups are told by the code of the form.
     forms = {name: code for code, name in enumerate(dict.fromkeys(rows.models))}
     of_model = np.array([*(forms[name] for name in rows.models), -1], dtype=np.int64)
-    group = np.where(fine, of_model[rows.model] * len(_KINDS) + rows.kind, -1)
+    group = np.where(fine, of_model[rows.model] * len(KINDS) + rows.kind, -1)
     places: list[tuple[NDArray[np.int64], Positions, Gathered, EventKind]] = []
     for code in np.unique(group[fine]).tolist():
-        kind = _KINDS[code % len(_KINDS)]
-        key = (list(forms)[code // len(_KINDS)], kind)
+        kind = KINDS[code % len(KINDS)]
+        key = (list(forms)[code // len(KINDS)], kind)
         inside = np.flatnonzero(group == code)
-        at = inside + first
+        at = positions[inside]
         into = gathered.setdefault(key, Gathered(bounds))
         into.heads(at, rows.ts_ms[inside], rows.release[inside], rows.releases)
         if rows.request_ids:
@@ -161,47 +173,68 @@ def gather(
                 continue
             if cell.rows is not None:
                 mine = np.flatnonzero(np.isin(cell.rows, inside))
-                cell.put(mine, cell.rows[mine] + first, into)
+                cell.put(mine, positions[cell.rows[mine]], into)
             elif len(inside) == len(fine):
                 cell.put(slice(None), at, into)
             else:
                 cell.put(inside, at, into)
 
 
-class _Cell:
-    """The cells of one column, converted once and handed out to the rows of each model."""
+class Content(Enum):
+    """What the cells of a column are read as."""
+
+    NUMBERS = auto()
+    TEXTS = auto()
+    NOTHING = auto()
+    """A column of nulls."""
+    ERRORS = auto()
+    """Every value is an error."""
+
+
+class Cell:
+    """The cells of one column, converted once and handed out to the rows of each model.
+
+    ``name`` None: an unreadable one. Only what belongs to ``content`` is there: ``numbers``
+    float64, ``texts``, or ``present``, which says where values are.
+    """
+
+    numbers: NDArray[np.float64]
+    texts: CodedTexts
+    present: NDArray[np.bool_]
 
     def __init__(self, column: _Column, *, capped: bool) -> None:
         self.top = column.top
         self.rows = column.rows
-        self._name = column.name
-        self._place = column.place
-        self._array = array = column.array
-        self._readable = column.name is not None and not capped
+        self.name = None if capped else column.name
+        self.place = column.place
+        kind = column.array.type
         wants_text = column.place is not Place.CELLS
-        self._as_text = is_text(array.type) or (wants_text and is_number(array.type))
-        self._as_number = not self._as_text and is_number(array.type)
-        if self._readable and self._as_text:
-            self._texts = to_texts(array)
-        elif self._readable and self._as_number:
-            self._numbers = to_numbers(array)
-        elif not pa.types.is_null(array.type):
-            self._present = present(array)
+        self.content = Content.ERRORS
+        if pa.types.is_null(kind):
+            self.content = Content.NOTHING
+        elif self.name is None:
+            self.present = present(column.array)
+        elif is_text(kind) or (wants_text and is_number(kind)):
+            self.content = Content.TEXTS
+            self.texts = to_texts(column.array)
+        elif is_number(kind):
+            self.content = Content.NUMBERS
+            self.numbers = to_numbers(column.array)
+        else:
+            self.present = present(column.array)
 
     def put(self, inside: NDArray[np.int64] | slice, at: Positions, into: Gathered) -> None:
-        if pa.types.is_null(self._array.type):
+        segment = self.place is Place.SEGMENTS
+        if self.content is Content.NOTHING:
             return
-        if not self._readable or self._name is None:
-            into.errors(OTHER, at[self._present[inside]])
-        elif self._as_text:
-            segment = self._place is Place.SEGMENTS
-            codes = self._texts.codes[inside]
-            into.coded(self._name, at, codes, self._texts.raw, segment=segment)
-        elif self._as_number:
-            into.numbers(self._name, at, self._numbers[inside])
+        if self.name is None:
+            into.errors(OTHER, at[self.present[inside]])
+        elif self.content is Content.TEXTS:
+            into.coded(self.name, at, self.texts.codes[inside], self.texts.raw, segment=segment)
+        elif self.content is Content.NUMBERS:
+            into.numbers(self.name, at, self.numbers[inside])
         else:
-            shown = f"segments.{self._name}" if self._place is Place.SEGMENTS else self._name
-            into.errors(shown, at[self._present[inside]])
+            into.errors(column_of_errors(self.name, segment=segment), at[self.present[inside]])
 
 
 def _final_name(column: _Column) -> str | None:
@@ -211,13 +244,13 @@ def _final_name(column: _Column) -> str | None:
     return PREDICTION_VALUE if is_number(column.array.type) else PREDICTION_LABEL
 
 
-def _cells(columns: list[_Column], bounds: Bounds) -> list[_Cell]:
+def _cells(columns: list[_Column], bounds: Bounds) -> list[Cell]:
     """The first ``max_columns`` columns; values of the others count as errors."""
     cells = []
     used = 0
     for column in columns:
         used += column.name is not None
-        cells.append(_Cell(column, capped=used > bounds.max_columns))
+        cells.append(Cell(column, capped=used > bounds.max_columns))
     return cells
 
 
@@ -310,9 +343,9 @@ def _kinds(
     """Index of the kind of every row, and whether its ``type`` is known."""
     known = np.ones(count, dtype=np.bool_)
     if bounds.kind is not None:
-        kind = np.full(count, _KINDS.index(bounds.kind), dtype=np.int8)
+        kind = np.full(count, KINDS.index(bounds.kind), dtype=np.int8)
     else:
-        kind = np.full(count, _KINDS.index(EventKind.PREDICTION), dtype=np.int8)
+        kind = np.full(count, KINDS.index(EventKind.PREDICTION), dtype=np.int8)
         open_rows = np.ones(count, dtype=np.bool_)
         for top in fields.DECIDING:
             for column in columns:
@@ -322,11 +355,11 @@ def _kinds(
                 if column.rows is not None:
                     has = np.bincount(column.rows[has], minlength=count) > 0
                 has &= open_rows
-                kind[has] = _KINDS.index(fields.KIND_OF[top])
+                kind[has] = KINDS.index(fields.KIND_OF[top])
                 open_rows &= ~has
     if given is not None:
         texts = to_texts(given) if is_text(given.type) else None
-        table = {k.value: i for i, k in enumerate(_KINDS)}
+        table = {k.value: i for i, k in enumerate(KINDS)}
         if texts is not None:
             codes = np.array([*(table.get(t, -1) for t in texts.raw), -1], dtype=np.int8)
             named = codes[texts.codes]
@@ -365,8 +398,17 @@ def _roles(array: Any, count: int) -> tuple[NDArray[np.int64], NDArray[np.bool_]
     return np.where(codes >= 0, codes, production), (codes >= 0) | absent
 
 
+def _distinct(numbers: NDArray[np.int64]) -> tuple[NDArray[np.int64], NDArray[np.int32]]:
+    """The different ones among small numbers, increasing, and which of them each is."""
+    lowest = int(numbers.min(initial=0))
+    found = np.flatnonzero(np.bincount(numbers - lowest, minlength=1))
+    place = np.zeros(int(found[-1]) + 1 if len(found) else 0, dtype=np.int32)
+    place[found] = np.arange(len(found), dtype=np.int32)
+    return found + lowest, place[numbers - lowest]
+
+
 def _times(
-    array: Any, count: int, kafka_ts_ms: int | None, bounds: Bounds
+    array: Any, count: int, kafka_ts_ms: NDArray[np.int64] | None, bounds: Bounds
 ) -> tuple[NDArray[np.int64], NDArray[np.bool_]]:
     """Event times, and whether a row has one (or its message's stands in for it)."""
     if array is None:

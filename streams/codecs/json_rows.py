@@ -253,6 +253,9 @@ class _Reading:
             self._memory.learn(raw, event, head.kind, self._bounds, self._flush)
 
 
+_HALF_PAIR = re.compile(rb"\\u[dD][89abAB][0-9a-fA-F]{2}(?!\\u[dD][c-fC-F])")
+
+
 def _decode_object(raw: bytes) -> dict[str, object]:
     try:
         event = _decode_any(raw)
@@ -261,7 +264,8 @@ def _decode_object(raw: bytes) -> dict[str, object]:
     except msgspec.ValidationError:
         raise Unreadable(Reason.NUMBER_RANGE) from None
     except msgspec.DecodeError as error:
-        cut = "truncated" in str(error)
+        # Of half a surrogate pair it says the same, though only the pair is cut off.
+        cut = "truncated" in str(error) and not _HALF_PAIR.search(raw)
         raise Unreadable(Reason.TRUNCATED_JSON if cut else Reason.NOT_JSON) from None
     except RecursionError:
         raise Unreadable(Reason.TOO_DEEP) from None

@@ -14,7 +14,15 @@ import sys
 from functools import cache
 from pathlib import Path
 
-_OTHER_SOURCES = ("columns.py", "placing.py")
+_OTHER_SOURCES = (
+    "streams/codecs/columns.py",
+    "streams/codecs/placing.py",
+    "detectors/compiled.py",
+    "detectors/fixed_point.py",
+    "detectors/layout.py",
+    "detectors/scratch.py",
+    "detectors/sketch.py",
+)
 """What the compiled code depends on besides this folder. numba looks only at the file of each
 compiled entry."""
 
@@ -35,7 +43,8 @@ def _bases() -> list[Path]:
 def _digest(versions: tuple[str, ...]) -> str:
     digest = hashlib.sha256("\0".join((*versions, sys.version)).encode())
     here = Path(__file__).parent
-    for path in (*sorted(here.glob("*.py")), *(here.parent / name for name in _OTHER_SOURCES)):
+    root = here.parents[2]
+    for path in (*sorted(here.glob("*.py")), *(root / name for name in _OTHER_SOURCES)):
         digest.update(path.read_bytes())
     return digest.hexdigest()[:16]
 

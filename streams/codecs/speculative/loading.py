@@ -1,7 +1,8 @@
 """Compiling the kernels, or loading them from the cache, while the exact path already works.
 
-``warm_up`` does it in a thread of its own; until it is done, and for good where numba is not
-installed, ``ready`` gives None and the codecs read without kernels, with the same result.
+``warm_up`` does it in the background, and compiles in a process of its own; until it is done, and
+for good where numba is not installed, ``ready`` gives None and the codecs read and the accumulator
+counts without kernels, with the same result.
 """
 
 from __future__ import annotations
@@ -10,12 +11,15 @@ import sys
 import threading
 import time
 from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import dataclass
 
 import numpy as np
 import structlog
 
+from detectors.kernels import CompiledKernels
 from streams.codecs.speculative.arrays import PAD
+from streams.codecs.speculative.compiling import compile_apart
 from streams.codecs.speculative.output import new_output
 from streams.codecs.speculative.template import learn
 from streams.codecs.speculative.templates import Templates
@@ -31,17 +35,20 @@ _EXAMPLE = (
 
 @dataclass(frozen=True, slots=True)
 class Kernels:
-    """``read_rows`` of ``streams.codecs.speculative.rows``. It takes arrays of exactly the types
-    that it was compiled for, and is never compiled again."""
+    """``read_rows`` of ``streams.codecs.speculative.rows``, which takes arrays of exactly the types
+    that it was compiled for, and is never compiled again; ``columns``: those that summarise."""
 
     read_rows: Callable[..., tuple[int, int]]
+    columns: CompiledKernels
 
 
 class Loader:
     """Makes the kernels once, in whatever thread asks first."""
 
-    def __init__(self, make: Callable[[], Kernels]) -> None:
+    def __init__(self, make: Callable[[], Kernels], prepare: Callable[[], None]) -> None:
+        """``prepare``: what makes ``make`` quick; only the background waits for it."""
         self._make = make
+        self._prepare = prepare
         self._lock = threading.Lock()
         self._kernels: Kernels | None = None
         self._thread: threading.Thread | None = None
@@ -74,17 +81,24 @@ class Loader:
         """Start to load in the background; does nothing the second time."""
         with self._lock:
             if self._thread is None and self._kernels is None:
-                self._thread = threading.Thread(target=self.load, name="kernels", daemon=True)
+                self._thread = threading.Thread(target=self._work, name="kernels", daemon=True)
                 self._thread.start()
+
+    def _work(self) -> None:
+        # What goes wrong here goes wrong again in load, which says so.
+        with suppress(Exception):
+            self._prepare()
+        self.load()
 
 
 def make_kernels() -> Kernels:
     """Compile for the types in use, by reading an example. Raises ImportError without numba."""
     if sys.byteorder != "little":
         raise ImportError("the kernels read words of little-endian machines")
-    from streams.codecs.speculative import rows
+    from detectors.compiled import compile_all
+    from streams.codecs.speculative import machine, rows
 
-    kernels = Kernels(rows.read_rows)
+    kernels = Kernels(rows.read_rows, compile_all(cache=machine.CACHED))
     _try(kernels)
     rows.read_rows.disable_compile()
     return kernels
@@ -114,7 +128,7 @@ def _try(kernels: Kernels) -> None:
         raise RuntimeError("the kernels do not read their example")
 
 
-_loader = Loader(make_kernels)
+_loader = Loader(make_kernels, compile_apart)
 ready = _loader.ready
 load = _loader.load
 warm_up = _loader.warm_up

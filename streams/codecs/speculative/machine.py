@@ -16,25 +16,33 @@ from numba.extending import intrinsic
 from streams.codecs.speculative import cache
 
 CHECKED = bool(getattr(numba.config, "BOUNDSCHECK", None))
+CACHED = cache.in_use() is not None and not CHECKED
+"""Where bounds are checked nothing is cached: the cache would not tell the two forms apart."""
+
+
+_PART: dict[str, Any] = {
+    "nogil": True,
+    "error_model": "numpy",
+    # Only compiled code calls parts: without what Python needs to call them, compiling takes
+    # half the time.
+    "no_cpython_wrapper": True,
+    "no_cfunc_wrapper": True,
+}
 
 
 def cold(function: Any) -> Any:
     """A part of compiled code that few values need, kept out of the hot loop."""
-    return numba.njit(nogil=True, error_model="numpy")(function)
+    return numba.njit(**_PART)(function)
 
 
 def kernel(function: Any) -> Any:
     """A part of compiled code that becomes part of what calls it."""
-    return numba.njit(nogil=True, error_model="numpy", forceinline=True)(function)
+    return numba.njit(**_PART, forceinline=True)(function)
 
 
 def entry(function: Any) -> Any:
-    """Compile a function on its first call, or load it from the cache; it runs without the GIL.
-
-    Where bounds are checked nothing is cached: the cache would not tell the two forms apart.
-    """
-    kept = cache.in_use() is not None and not CHECKED
-    return numba.njit(cache=kept, nogil=True, error_model="numpy")(function)
+    """Compile a function on its first call, or load it from the cache; it runs without the GIL."""
+    return numba.njit(cache=CACHED, nogil=True, error_model="numpy")(function)
 
 
 def _typed_intrinsic(function: Any) -> Any:

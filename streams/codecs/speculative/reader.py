@@ -8,6 +8,7 @@ from dataclasses import dataclass, replace
 import numpy as np
 from numpy.typing import NDArray
 
+from detectors.release import OTHER
 from streams.codecs.speculative.arrays import PAD, Out
 from streams.codecs.speculative.loading import Kernels
 from streams.codecs.speculative.output import Harvest, new_output
@@ -203,10 +204,24 @@ class SpeculativeReader:
         for buffer, first, stop in zip(
             buffers, done.row_of, (*done.row_of[1:], done.rows), strict=True
         ):
-            for start, end in done.out.ids[first:stop].tolist():
-                text = "" if start < 0 else text_of(buffer.raw[start:end])
-                ids.append(readable(text, bounds.max_name_chars))
+            ids += _texts(buffer.raw, done.out.ids[first:stop], bounds.max_name_chars)
         return ids
+
+
+def _texts(raw: bytes, spans: NDArray[np.int64], limit: int) -> Sequence[str | None]:
+    """The request ids at these places. Most are plain: those are looked at all at once."""
+    sizes = spans[:, 1] - spans[:, 0]
+    plain = raw.isascii() and b"\\" not in raw
+    if plain and len(spans) and spans.min() >= 0 and 1 <= sizes.min() <= sizes.max() <= limit:
+        text = raw.decode("ascii")
+        ids = [text[start:end] for start, end in spans.tolist()]
+        together = "".join(ids)
+        if together.isprintable() and " " not in together and OTHER not in together:
+            return ids
+    return [
+        readable("" if start < 0 else text_of(raw[start:end]), limit)
+        for start, end in spans.tolist()
+    ]
 
 
 def _alike(a: Bounds, b: Bounds) -> bool:

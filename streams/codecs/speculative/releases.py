@@ -19,6 +19,7 @@ class Releases:
         self._version = version
         self._role = role
         self._last: tuple[int, bytes, Coding] | None = None
+        self._known: dict[tuple[int, int], tuple[str, Role]] = {}
 
     def column(self, versions: NDArray[np.int32], roles: NDArray[np.int32]) -> Coding:
         """``versions``, ``roles``: numbers of forms or NO_VALUE, by row, at least one. Returns the
@@ -33,17 +34,21 @@ class Releases:
         return recode[pairs], releases
 
     def _coding(self, pairs: NDArray[np.int64], width: int) -> Coding:
-        found: list[tuple[str, Role]] = []
-        for pair in pairs.tolist():
-            version, role = pair // width - 1, pair % width - 1
-            found.append(
-                (
-                    self._version.name(version) if version >= 0 else UNATTRIBUTED,
-                    Role(self._role.name(role)) if role >= 0 else Role.PRODUCTION,
-                )
-            )
-        releases = sorted(set(found))
-        code_of = {release: code for code, release in enumerate(releases)}
+        found = [self._release(pair // width - 1, pair % width - 1) for pair in pairs.tolist()]
+        releases: list[tuple[str, Role]] = []
         recode = np.zeros(int(pairs[-1]) + 1, dtype=np.int32)
-        recode[pairs] = [code_of[release] for release in found]
+        # Without a set: an enum's hash is slow, and there may be a hundred in each chunk.
+        for i in sorted(range(len(found)), key=found.__getitem__):
+            if not releases or found[i] != releases[-1]:
+                releases.append(found[i])
+            recode[pairs[i]] = len(releases) - 1
         return recode, tuple(releases)
+
+    def _release(self, version: int, role: int) -> tuple[str, Role]:
+        known = self._known.get((version, role))
+        if known is None:
+            known = self._known[version, role] = (
+                self._version.name(version) if version >= 0 else UNATTRIBUTED,
+                Role(self._role.name(role)) if role >= 0 else Role.PRODUCTION,
+            )
+        return known

@@ -9,15 +9,19 @@ import struct
 import subprocess
 import sys
 import threading
+import time
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
 
+from detectors.kernels import CompiledKernels
 from streams.codecs import make_codec
 from streams.codecs.json_event import JsonEvent
 from streams.codecs.speculative import cache, loading, powers
+from streams.codecs.speculative.compiling import compile_into
 from streams.codecs.speculative.loading import Kernels, Loader, load
 from streams.codecs.speculative.reader import _PAUSE_ROWS, _POOR_ROWS, SpeculativeReader
 from streams.codecs.speculative.template import learn
@@ -182,13 +186,13 @@ def test_what_no_template_can_stand_for_is_not_learnt(raw: bytes) -> None:
 
 def test_until_kernels_are_ready_everything_is_read_without_them() -> None:
     may_load = threading.Event()
-    made = Kernels(lambda *_: (0, 0))
+    made = Kernels(lambda *_: (0, 0), CompiledKernels(lambda *_: None, lambda *_: None))
 
     def slow() -> Kernels:
         assert may_load.wait(10)
         return made
 
-    loader = Loader(slow)
+    loader = Loader(slow, lambda: None)
     loader.warm_up()
     loader.warm_up()
     codec = make_codec("json", kernels=loader.ready)
@@ -197,6 +201,20 @@ def test_until_kernels_are_ready_everything_is_read_without_them() -> None:
     may_load.set()
     assert loader.load() is made
     assert loader.ready() is made
+
+
+def test_only_the_background_waits_until_the_kernels_are_prepared() -> None:
+    may_go = threading.Event()
+    made = Kernels(lambda *_: (0, 0), CompiledKernels(lambda *_: None, lambda *_: None))
+
+    def slow() -> None:
+        assert may_go.wait(10)
+
+    loader = Loader(lambda: made, slow)
+    loader.warm_up()
+    assert loader.ready() is None
+    assert loader.load() is made
+    may_go.set()
 
 
 @pytest.mark.parametrize("error", [ImportError(), OSError(), RuntimeError()])
@@ -209,7 +227,7 @@ def test_kernels_that_cannot_be_had_are_asked_for_once_and_missed_by_none(
         asked.append(1)
         raise error
 
-    loader = Loader(fails)
+    loader = Loader(fails, lambda: None)
     assert loader.load() is None
     assert loader.load() is None
     assert asked == [1]
@@ -271,3 +289,33 @@ def test_another_version_of_the_compiler_has_another_cache(tmp_path: Path) -> No
 def test_the_kernels_of_this_process_are_ready_once_loaded() -> None:
     assert load() is loading.ready()
     assert load() is not None
+
+
+def test_of_several_processes_that_start_together_one_compiles(tmp_path: Path) -> None:
+    compiled: list[int] = []
+
+    def slow(number: int) -> None:
+        time.sleep(0.05)
+        compiled.append(number)
+
+    threads = [
+        threading.Thread(target=compile_into, args=(tmp_path, partial(slow, i))) for i in range(4)
+    ]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join(10)
+    assert len(compiled) == 1
+    compile_into(tmp_path, lambda: compiled.append(9))
+    assert len(compiled) == 1
+
+
+def test_what_could_not_be_compiled_is_tried_again(tmp_path: Path) -> None:
+    def fails() -> None:
+        raise OSError("no space")
+
+    with pytest.raises(OSError, match="no space"):
+        compile_into(tmp_path, fails)
+    compiled: list[int] = []
+    compile_into(tmp_path, lambda: compiled.append(1))
+    assert compiled == [1]
