@@ -90,6 +90,9 @@ def _run(console: Console, folder: Path, samples: Path, keep: bool) -> int:
         console.print(
             f"[dim]{EMBEDDED_PROMISE}[/dim]", highlight=False, soft_wrap=not console.is_terminal
         )
+        console.print(
+            f"watch it in a browser: {addresses.serve}/console/", highlight=False, soft_wrap=True
+        )
         return _play(console, supervisor, config, addresses, folder, samples, keep)
 
 

@@ -231,6 +231,7 @@ def show_next(console: Console, addresses: Addresses, folder: Path, *, running: 
     lines = ["", "What to try next"]
     if running:
         lines += [
+            f"  look at it in a browser: {addresses.serve}/console/",
             "  ask what a deployment tool would ask:",
             f"    driftline verdict gpt-4 0314 --url {addresses.serve}",
             f"    curl '{addresses.serve}/v1/releases'",
@@ -245,7 +246,10 @@ def show_next(console: Console, addresses: Addresses, folder: Path, *, running: 
             f"  the configuration of this run: {folder / 'demo.yaml'}",
         ]
     else:
-        lines += ["  look around while it runs: make demo ARGS=--keep (or: driftline demo --keep)"]
+        lines += [
+            f"  the console was at {addresses.serve}/console/; to leave it up and look around:",
+            "    make demo ARGS=--keep (or: driftline demo --keep)",
+        ]
     lines += [
         "  run it on your own events, with a real Kafka:",
         "    DRIFTLINE__KAFKA__BOOTSTRAP=host:9092 DRIFTLINE__INPUTS='[{topic: your-topic}]' \\",
