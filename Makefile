@@ -32,15 +32,25 @@ lint: $(READY)
 	@$(BIN)/ruff check --quiet .
 	@$(BIN)/mypy
 	@$(BIN)/lint-imports
+	@$(BIN)/python -m deploy.generate --check
 
 format: $(READY) ## Format and fix what can be fixed
 	@$(BIN)/ruff format .
 	@$(BIN)/ruff check --fix .
 
+faults: $(READY) ## Every fault of the matrix on a real Kafka, with its guard and without (an hour): make faults ARGS="--only A3,B1"
+	@$(BIN)/python -m tests.faults $(ARGS)
+
+soak: $(READY) ## An hour of random kills; nothing lost, nothing twice, memory flat: make soak MINUTES=60
+	@$(BIN)/python -m tests.faults --soak $(or $(MINUTES),60) $(ARGS)
+
 bench: $(READY) ## Benchmarks in their quick form; python -m bench NAME runs one in full, also peers
-	@for each in hotpath latency memory judge canary detection store boards; do $(BIN)/python -m bench $$each --quick || exit 1; done
+	@for each in hotpath scaling latency memory judge canary detection store boards; do $(BIN)/python -m bench $$each --quick || exit 1; done
+
+tools: $(READY) ## Fetch or build the linters of what is deployed; building takes some minutes, once
+	@$(BIN)/python deploy/tools.py
 
 clean: ## Remove what was built and what runs left behind
 	rm -rf $(VENV) var build dist *.egg-info .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache
 
-.PHONY: help setup demo test check lint format bench clean
+.PHONY: help setup demo test check lint format faults soak bench tools clean
