@@ -23,7 +23,19 @@ class ActionKind(StrEnum):
 
     ROLLBACK = "rollback"
     PAGE = "page"
+    ACKNOWLEDGE = "acknowledge"
+    """Somebody has taken an incident up: stop waking the next in line."""
     RESOLVE = "resolve"
+
+
+class Audience(StrEnum):
+    """Which of a model's people an action is for."""
+
+    OWNER = "owner"
+    DATA_OWNER = "data_owner"
+    """Who answers for the data that the model is given."""
+    ESCALATION = "escalation"
+    """The owner, and whoever is called when the owner has not come."""
 
 
 class Severity(StrEnum):
@@ -48,12 +60,20 @@ class Exhibit:
 
 
 @dataclass(frozen=True, slots=True)
+class ActionLink:
+    """Where a person can go from a message."""
+
+    text: str
+    href: str
+
+
+@dataclass(frozen=True, slots=True)
 class Action:
     """A request to a receiver. ``return_to`` is the version to run instead ("" if none).
 
     ``reason`` says what was found, ``note`` what is done about it. ``incident_key`` is shared by
     the page that opens an incident and the one that resolves it. ``dry_run``: to be recorded and
-    not sent.
+    not sent. ``approves``: the key and the revision of the rollback that it asks a person for.
     """
 
     key: str
@@ -67,6 +87,9 @@ class Action:
     incident_key: str
     created_ms: int
     dry_run: bool = False
+    audience: Audience = Audience.OWNER
+    links: tuple[ActionLink, ...] = ()
+    approves: tuple[str, int] | None = None
 
 
 def action_key(*parts: str | int) -> str:

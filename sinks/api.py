@@ -21,23 +21,31 @@ from typing import Annotated, Final
 import anyio
 import structlog
 from anyio import to_thread
-from fastapi import FastAPI, Query, Request
+from fastapi import APIRouter, FastAPI, Query, Request
 from fastapi.exceptions import RequestValidationError
 from fastapi.responses import JSONResponse, Response
 from prometheus_client import CONTENT_TYPE_LATEST, CollectorRegistry, generate_latest
 
 from detectors.release import Role
 from detectors.verdict import Status
+from sinks.approval_routes import approval_routes
 from sinks.board_metrics import BoardMetrics
+from sinks.control import CaseRecord
 from sinks.errors import Permanent, Retryable
 from sinks.finding_history import MAX_ROWS, FindingQuery, FindingRow, iso
+from sinks.hook_routes import hook_routes
 from sinks.http_guard import HttpGuard, bearer, token_ok
+from sinks.operations import Operations
+from sinks.operator_routes import operator_routes
+from sinks.rate_limit import RateLimiter
+from sinks.rollback_note import with_rollback
 from sinks.verdict_board import Answer, Decision, VerdictBoard, unknown
 
 log = structlog.get_logger()
 
 MAX_NAME_CHARS: Final = 200
-MAX_BODY_BYTES: Final = 64 * 1024
+MAX_BODY_BYTES: Final = 256 * 1024
+"""A notification of Grafana holds some hundred alerts."""
 MAX_RELEASES_LISTED: Final = 10_000
 STORE_TIMEOUT_S: Final = 10.0
 STORE_QUERIES: Final = 4
@@ -60,7 +68,10 @@ class Readiness:
 @dataclass(frozen=True, slots=True)
 class ApiParts:
     """What the API is made of. ``now_ms`` reads the wall clock, ``ready`` is asked at every
-    request, ``findings`` asks the store and raises Retryable or Permanent."""
+    request, ``findings`` asks the store and raises Retryable or Permanent. ``pages``: what people
+    look at (sinks/console), if anything; it asks for the token by itself. ``operations``: what may
+    be done beyond asking; without it there are no such routes. ``limiter``: how often a client may
+    ask; without it, as often as it likes."""
 
     board: VerdictBoard
     now_ms: Callable[[], int]
@@ -68,6 +79,9 @@ class ApiParts:
     ready: Callable[[], Readiness]
     findings: Callable[[FindingQuery], Sequence[FindingRow]]
     tokens: tuple[str, ...] = ()
+    pages: APIRouter | None = None
+    operations: Operations | None = None
+    limiter: RateLimiter | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -88,6 +102,8 @@ class VerdictBody:
     role: str
     baseline_version: str
     reasons: list[str]
+    rollback: str = ""
+    """The state of its rollback (detectors/rollback_case.py), "" if none was ever thought of."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -113,8 +129,9 @@ class HookBody:
     reason: str
 
 
-def verdict_body(answer: Answer) -> VerdictBody:
-    """The answer in the form of the API."""
+def verdict_body(answer: Answer, case: CaseRecord | None = None) -> VerdictBody:
+    """The answer in the form of the API, with the rollback of the version if there is one."""
+    answer = with_rollback(answer, case)
     return VerdictBody(
         verdict=answer.decision,
         status=answer.status,
@@ -130,6 +147,7 @@ def verdict_body(answer: Answer) -> VerdictBody:
         role=answer.role,
         baseline_version=answer.baseline_version,
         reasons=list(answer.reasons),
+        rollback="" if case is None else case.state.value,
     )
 
 
@@ -153,6 +171,12 @@ def create_app(parts: ApiParts) -> HttpGuard:
     _findings_route(app, parts)
     _flagger_routes(app, parts)
     _probe_routes(app, parts, registry)
+    if parts.pages is not None:
+        app.include_router(parts.pages)
+    if parts.operations is not None:
+        app.include_router(hook_routes(parts.operations, parts.now_ms))
+        app.include_router(operator_routes(parts.operations, parts.now_ms))
+        app.include_router(approval_routes(parts.operations, parts.now_ms))
 
     @app.exception_handler(RequestValidationError)
     async def invalid(_: Request, error: RequestValidationError) -> JSONResponse:
@@ -168,7 +192,8 @@ def create_app(parts: ApiParts) -> HttpGuard:
         # The guard writes the log line; the error's own text may quote what was asked.
         return JSONResponse({"error": "internal error"}, 500)
 
-    return HttpGuard(app, parts.tokens, registry)
+    grants = () if parts.operations is None else parts.operations.grants
+    return HttpGuard(app, parts.tokens, registry, grants, parts.limiter)
 
 
 def answer_for(parts: ApiParts, model: str, version: str, role: str) -> Answer:
@@ -188,11 +213,15 @@ def answer_for(parts: ApiParts, model: str, version: str, role: str) -> Answer:
         return unknown(model, version, role, "internal error, see the log of serve")
 
 
+def _case(parts: ApiParts, model: str, version: str) -> CaseRecord | None:
+    return None if parts.operations is None else parts.operations.board.case_of(model, version)
+
+
 def _verdict_routes(app: FastAPI, parts: ApiParts) -> None:
     @app.get("/v1/verdict")
     async def verdict(model: Name, version: Name, role: Optional = "") -> VerdictBody:
         """What is to be thought of a release now. Always 200 with every field."""
-        return verdict_body(answer_for(parts, model, version, role))
+        return verdict_body(answer_for(parts, model, version, role), _case(parts, model, version))
 
     @app.get("/v1/releases")
     async def releases(
@@ -201,7 +230,8 @@ def _verdict_routes(app: FastAPI, parts: ApiParts) -> None:
     ) -> ReleasesBody:
         """All releases heard of, the most recently confirmed first."""
         total, answers = parts.board.answers(parts.now_ms(), parts.max_age_ms, model or None, limit)
-        return ReleasesBody(total, [verdict_body(answer) for answer in answers])
+        bodies = [verdict_body(each, _case(parts, each.model, each.version)) for each in answers]
+        return ReleasesBody(total, bodies)
 
 
 def _findings_route(app: FastAPI, parts: ApiParts) -> None:

@@ -8,8 +8,9 @@ from __future__ import annotations
 
 import hmac
 import json
+import math
+import time
 from collections.abc import Iterable
-from pathlib import Path
 from typing import Final
 
 import anyio
@@ -17,19 +18,35 @@ import structlog
 from prometheus_client import CollectorRegistry, Counter
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from sinks.errors import Permanent
+from sinks.grants import Grant, TokenFileError, grant_of, read_grants, readers
+from sinks.grants import Scope as Permission
+from sinks.rate_limit import RateLimiter
 
 log = structlog.get_logger()
+
+__all__ = ["HttpGuard", "TokenFileError", "bearer", "read_tokens", "token_ok"]
+
+BY: Final = "driftline.by"
+"""Where the name of the token stands in a request's scope."""
 
 OPEN_PATHS: Final = frozenset({"/healthz", "/readyz"})
 """Probes of an orchestrator carry no token, and learn nothing but yes or no."""
 
-SELF_CHECKED_PATHS: Final = frozenset({"/v1/flagger/gate", "/v1/flagger/rollback"})
-"""Flagger sends no headers of ours: these look for the token in the body as well."""
+SELF_CHECKED_PATHS: Final = frozenset({"/v1/flagger/gate", "/v1/flagger/rollback", "/v1/approvals"})
+"""Flagger sends no headers of ours: these look for the token in the body as well. The link to an
+approval is signed."""
 
-MIN_TOKEN_CHARS: Final = 16
+HOOKS: Final = "/v1/hooks/"
+"""Under it each endpoint proves who sends, by a signature or a token."""
+
+OPERATED: Final = ("/v1/automation", "/v1/silences", "/v1/rollbacks")
+"""What may be read like the rest, and changed with the scope operate only."""
+
+PAGES: Final = "/console"
+"""Under it are pages for people: a browser carries a session instead of a header, and the console
+asks for it by itself (sinks/console/session.py)."""
+
 REQUEST_TIMEOUT_S: Final = 20.0
-_MAX_TOKEN_FILE_BYTES: Final = 64 * 1024
 
 _HEADERS: Final = (
     (b"x-content-type-options", b"nosniff"),
@@ -40,37 +57,9 @@ _HEADERS: Final = (
 )
 
 
-class TokenFileError(Permanent):
-    """The file of tokens cannot be used. Says what, where and what to do; never a token."""
-
-    def __init__(self, what: str, where: str, hint: str) -> None:
-        super().__init__(f"{where}: {what}; {hint}")
-        self.what = what
-        self.where = where
-        self.hint = hint
-
-
 def read_tokens(path: str) -> tuple[str, ...]:
-    """The tokens of a file, one a line; () for no path. Raises `TokenFileError`."""
-    if not path:
-        return ()
-    try:
-        with Path(path).open("rb") as file:
-            data = file.read(_MAX_TOKEN_FILE_BYTES + 1)
-        text = data.decode("ascii")
-    except (OSError, UnicodeDecodeError, ValueError):
-        raise TokenFileError(
-            "the token file cannot be read as ASCII text", path, "check serve.token_file"
-        ) from None
-    tokens = tuple(line.strip() for line in text.splitlines() if line.strip())
-    # An empty file must not mean "no token asked for".
-    if not tokens or len(data) > _MAX_TOKEN_FILE_BYTES:
-        raise TokenFileError("the token file holds no token", path, "write one token a line")
-    if any(len(token) < MIN_TOKEN_CHARS for token in tokens):
-        raise TokenFileError(
-            f"a token is shorter than {MIN_TOKEN_CHARS} characters", path, "make it longer"
-        )
-    return tokens
+    """The tokens of a file that may read; () for no path. Raises `TokenFileError`."""
+    return readers(read_grants(path))
 
 
 def token_ok(given: str, tokens: Iterable[str]) -> bool:
@@ -92,11 +81,23 @@ def bearer(scope: Scope) -> str:
 
 
 class HttpGuard:
-    """Wraps an ASGI application. Without tokens, everybody may ask."""
+    """Wraps an ASGI application. Without tokens, everybody may ask and nobody may order.
 
-    def __init__(self, app: ASGIApp, tokens: tuple[str, ...], registry: CollectorRegistry) -> None:
+    ``grants``: tokens with what they may beyond reading. ``limiter``: how often a client may ask.
+    """
+
+    def __init__(
+        self,
+        app: ASGIApp,
+        tokens: tuple[str, ...],
+        registry: CollectorRegistry,
+        grants: tuple[Grant, ...] = (),
+        limiter: RateLimiter | None = None,
+    ) -> None:
         self._app = app
         self._tokens = tokens
+        self._grants = grants
+        self._limiter = limiter
         self._requests = Counter(
             "driftline_http_requests",
             "Requests answered, by route and status code.",
@@ -121,8 +122,12 @@ class HttpGuard:
             await send(message)
 
         try:
-            if self._refused(scope):
-                await _answer(send_guarded, 401, "a bearer token is needed")
+            wait_s = self._wait_s(scope)
+            refused = self._refused(scope)
+            if wait_s > 0:
+                await _answer(send_guarded, 429, "too many requests", math.ceil(wait_s))
+            elif refused is not None:
+                await _answer(send_guarded, *refused)
             else:
                 # A body that comes drop by drop must not keep its place for ever.
                 with anyio.move_on_after(REQUEST_TIMEOUT_S) as limit:
@@ -139,13 +144,34 @@ class HttpGuard:
             route = getattr(scope.get("route"), "path", "other")
             self._requests.labels(route, str(code)).inc()
 
-    def _refused(self, scope: Scope) -> bool:
-        if not self._tokens or scope["path"] in OPEN_PATHS | SELF_CHECKED_PATHS:
-            return False
-        return not token_ok(bearer(scope), self._tokens)
+    def _refused(self, scope: Scope) -> tuple[int, str] | None:
+        """The status and the reason with which a request is turned away, None if it is not."""
+        path = scope["path"]
+        if path in OPEN_PATHS | SELF_CHECKED_PATHS or path.startswith(HOOKS):
+            return None
+        grant = grant_of(bearer(scope), self._grants)
+        if grant is not None:
+            scope[BY] = grant.name
+        if path.startswith(OPERATED) and scope["method"] not in ("GET", "HEAD"):
+            if grant is not None and grant.may(Permission.OPERATE):
+                return None
+            # Without tokens too: any page in a browser could order things on this machine.
+            return 403, "a token of scope operate is needed (serve.token_file)"
+        if not self._tokens or path in ("/", PAGES) or path.startswith(f"{PAGES}/"):
+            return None
+        return None if token_ok(bearer(scope), self._tokens) else (401, "a bearer token is needed")
+
+    def _wait_s(self, scope: Scope) -> float:
+        """How long the client has to wait; probes never do."""
+        if self._limiter is None or scope["path"] in OPEN_PATHS:
+            return 0.0
+        grant = grant_of(bearer(scope), self._grants)
+        peer = (scope.get("client") or ("",))[0]
+        client = f"token {grant.name}" if grant is not None else f"peer {peer}"
+        return self._limiter.wait_s(client, time.monotonic())
 
 
-async def _answer(send: Send, status: int, error: str) -> None:
+async def _answer(send: Send, status: int, error: str, wait_s: int = 0) -> None:
     body = json.dumps({"error": error}).encode()
     headers = [
         (b"content-type", b"application/json"),
@@ -153,5 +179,7 @@ async def _answer(send: Send, status: int, error: str) -> None:
     ]
     if status == 401:
         headers.append((b"www-authenticate", b"Bearer"))
+    if wait_s:
+        headers.append((b"retry-after", str(wait_s).encode()))
     await send({"type": "http.response.start", "status": status, "headers": headers})
     await send({"type": "http.response.body", "body": body})

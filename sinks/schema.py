@@ -8,6 +8,7 @@ row twice changes nothing and a higher ``revision`` replaces a lower one. Read w
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Any
 
 DATABASE = "driftline"
 
@@ -16,12 +17,43 @@ STORED_AT = "stored_at"
 out. Retention counts from it: replayed events keep their old event times."""
 
 
+ADDED = "ADDED"
+"""Marks a column that a later migration added, where tables are written down below."""
+
+
 @dataclass(frozen=True, slots=True)
 class Column:
-    """One column of a table: its name and its ClickHouse type."""
+    """One column of a table: its name and its ClickHouse type.
+
+    ``added``: a later version brought it. Rows that an older version wrote lack it and are stored
+    with `default`: during an upgrade they are still on their way.
+    """
 
     name: str
     type: str
+    added: bool = False
+
+    @property
+    def default(self) -> Any:
+        """What a row without the column is taken to hold: what ClickHouse itself would put there.
+        Raises ValueError for a type that has none here."""
+        match self.type.partition("(")[0]:
+            case "Nullable":
+                return None
+            case "Array":
+                return []
+            case "Map":
+                return {}
+            case "String" | "LowCardinality":
+                return ""
+            case "Bool":
+                return False
+            case "Float64":
+                return 0.0
+            case "DateTime64" | "Int32" | "Int64" | "UInt32" | "UInt64":
+                return 0
+            case _:
+                raise ValueError(f"column {self.name}: {self.type} has no default")
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,11 +69,21 @@ class Table:
     def column_names(self) -> tuple[str, ...]:
         return tuple(column.name for column in self.columns)
 
+    @property
+    def defaults(self) -> dict[str, Any]:
+        """The columns that a row of an older version may lack, and what it then holds."""
+        return {column.name: column.default for column in self.columns if column.added}
+
 
 def _table(name: str, key: str, version: str, columns: str) -> Table:
     """Columns written as ``name Type`` lines, to be read like the SQL they stand for."""
-    parsed = tuple(Column(*line.split(None, 1)) for line in columns.strip().splitlines())
+    parsed = tuple(_column(line) for line in columns.strip().splitlines())
     return Table(name, parsed, tuple(key.split()), version)
+
+
+def _column(line: str) -> Column:
+    name, kind = line.split(None, 1)
+    return Column(name, kind.removesuffix(f" {ADDED}"), kind.endswith(f" {ADDED}"))
 
 
 _RELEASE = """
@@ -105,11 +147,11 @@ reason String
 decides Bool
 critical Bool
 evidence LowCardinality(String)
-effect Nullable(Float64)
-effect_low Nullable(Float64)
-effect_high Nullable(Float64)
-direction String
-onset DateTime64(3, 'UTC')
+effect Nullable(Float64) ADDED
+effect_low Nullable(Float64) ADDED
+effect_high Nullable(Float64) ADDED
+direction String ADDED
+onset DateTime64(3, 'UTC') ADDED
 offset UInt64
 """,
 )
@@ -131,9 +173,9 @@ events UInt64
 p95_latency_ms Nullable(Float64)
 p99_latency_ms Nullable(Float64)
 columns Array(String)
-further_events Nullable(Float64)
-further_ms Nullable(Float64)
-upstream Array(String)
+further_events Nullable(Float64) ADDED
+further_ms Nullable(Float64) ADDED
+upstream Array(String) ADDED
 offset UInt64
 """,
 )
@@ -157,6 +199,26 @@ reason String
 detail String
 at DateTime64(3, 'UTC')
 revision UInt64
+""",
+)
+
+AUDIT = _table(
+    "audit",
+    "chain sequence",
+    "at",
+    """
+chain String
+sequence UInt64
+at DateTime64(3, 'UTC')
+kind LowCardinality(String)
+model String
+version String
+role LowCardinality(String)
+subject String
+by String
+body String
+previous String
+hash String
 """,
 )
 
@@ -225,11 +287,62 @@ texts Map(String, String)
 """,
 )
 
+NEWEST_VERDICTS = _table(
+    "newest_verdicts",
+    "model version role",
+    "sequence",
+    _RELEASE.strip()
+    + """
+sequence UInt64
+status LowCardinality(String)
+reason String
+as_of DateTime64(3, 'UTC')
+window_ms UInt32
+baseline_version String
+events UInt64
+p95_latency_ms Nullable(Float64)
+p99_latency_ms Nullable(Float64)
+further_events Nullable(Float64)
+further_ms Nullable(Float64)
+""",
+)
+
+NEWEST_FINDINGS = _table(
+    "newest_findings",
+    "model version role segment column window_ms detector compared",
+    "newest",
+    _RELEASE.strip()
+    + """
+segment String
+column String
+window_ms UInt32
+detector LowCardinality(String)
+compared LowCardinality(String)
+newest UInt64
+window_start DateTime64(3, 'UTC')
+window_end DateTime64(3, 'UTC')
+statistic Nullable(Float64)
+threshold Nullable(Float64)
+n UInt64
+outcome LowCardinality(String)
+reason String
+critical Bool
+effect Nullable(Float64)
+effect_low Nullable(Float64)
+effect_high Nullable(Float64)
+""",
+)
+
+FED: tuple[Table, ...] = (NEWEST_VERDICTS, NEWEST_FINDINGS)
+"""Tables that nobody writes: inserts into ``verdicts`` and ``findings`` feed them, through the
+materialized views ``<name>_feed``. They keep a row for 90 days after it was stored last."""
+
 TABLES: tuple[Table, ...] = (
     WINDOWS,
     FINDINGS,
     VERDICTS,
     ACTIONS,
+    AUDIT,
     DEAD_LETTERS,
     INTAKE,
     REFERENCES,

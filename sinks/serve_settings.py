@@ -12,12 +12,17 @@ DEFAULT_PORT = 8780
 class ServeSettings:
     """Where the API listens and how old a verdict may be to count.
 
-    ``port`` 0 takes a free one. ``token_file``: a file of bearer tokens, one a line, each valid,
-    so that a token can be replaced without a gap; "" means that no token is asked for.
+    ``port`` 0 takes a free one. ``token_file``: a file of bearer tokens, one a line as ``TOKEN
+    SCOPES NAME`` (`sinks.grants`), each valid, so that a token can be replaced without a gap; ""
+    means that no token is asked for, and that nothing can be ordered.
     ``max_verdict_age_ms``: a verdict written longer ago answers ``inconclusive``; it must be
     longer than the judge's interval of repeating an unchanged verdict. ``max_releases``: releases
     held in memory; beyond it the one not heard of for longest is dropped.
-    ``max_connections``: beyond it the server answers 503.
+    ``max_connections``: beyond it the server answers 503. ``requests_per_second`` of one client
+    (a token, or an address), with bursts of ``burst``; beyond it 429.
+
+    ``tls_cert_file`` and ``tls_key_file`` (PEM) turn on TLS; ``tls_client_ca_file`` also asks every
+    client for a certificate of that authority.
     """
 
     __pydantic_config__: ClassVar[dict[str, str]] = {"extra": "forbid"}
@@ -28,6 +33,11 @@ class ServeSettings:
     max_verdict_age_ms: int = 300_000
     max_releases: int = 10_000
     max_connections: int = 512
+    requests_per_second: int = 100
+    burst: int = 500
+    tls_cert_file: str = ""
+    tls_key_file: str = ""
+    tls_client_ca_file: str = ""
 
     def __post_init__(self) -> None:
         if not self.host or self.host != self.host.strip():
@@ -40,3 +50,13 @@ class ServeSettings:
             raise ValueError("max_releases must be between 1 and 1000000")
         if not 1 <= self.max_connections <= 100_000:
             raise ValueError("max_connections must be between 1 and 100000")
+        if not 1 <= self.requests_per_second <= 1_000_000 or not 1 <= self.burst <= 1_000_000:
+            raise ValueError("requests_per_second and burst must be between 1 and 1000000")
+        if bool(self.tls_cert_file) != bool(self.tls_key_file):
+            raise ValueError("tls_cert_file and tls_key_file go together")
+        if self.tls_client_ca_file and not self.tls_cert_file:
+            raise ValueError("tls_client_ca_file needs tls_cert_file")
+
+    @property
+    def tls(self) -> bool:
+        return bool(self.tls_cert_file)

@@ -144,6 +144,12 @@ class VerdictBoard:
             ]
         return len(held), tuple(_judged(s, now_ms, max_age_ms, ()) for s in held[:limit])
 
+    def standings(self, now_ms: int, max_age_ms: int) -> tuple[tuple[Standing, Answer], ...]:
+        """All that is held, the most recently confirmed first, each with what is said of it now."""
+        with self._lock:
+            held = list(reversed(self._standings.values()))
+        return tuple((s, _judged(s, now_ms, max_age_ms, ())) for s in held)
+
     def counts(self, now_ms: int, max_age_ms: int) -> Mapping[Status, int]:
         """Releases by status, each status present; an old verdict counts as BLIND."""
         with self._lock:

@@ -25,6 +25,8 @@ class DeliveryState(StrEnum):
     """What came of one try."""
 
     ACKNOWLEDGED = "acknowledged"
+    DRY_RUN = "dry_run"
+    """The receiver checked it and changed nothing, as it is set to."""
     RETRY = "retry"
     REFUSED = "refused"
 
@@ -163,17 +165,26 @@ def add(
     """Put actions in, one entry for each receiver. An action that waits already is not doubled."""
     rows: list[ActionRow] = []
     for action in actions:
-        receivers = routes.of(action.kind)
+        receivers = routes.takers(action)
         if action.dry_run or not receivers:
             state = ActionState.DRY_RUN if action.dry_run else ActionState.UNROUTED
-            detail = action.note if action.dry_run else f"no receiver takes a {action.kind}"
+            detail = (
+                action.note
+                if action.dry_run
+                else f"no receiver takes a {action.kind} of this model"
+            )
             bare = Entry(action, NO_RECEIVER, 0, 0, now_ms, warned=False)
             rows.append(_row(bare, state, detail, now_ms))
             if not action.dry_run and action.kind is ActionKind.ROLLBACK:
-                page = undelivered(action, "no receiver takes rollbacks", now_ms)
+                page = undelivered(action, "no receiver takes rollbacks of this model", now_ms)
                 outbox, more = add(outbox, (page,), routes, settings, now_ms)
                 rows.extend(more)
             continue
+        if action.kind is ActionKind.ROLLBACK and routes.dry_run.issuperset(receivers):
+            # The incident's page says that a rollback was requested; nobody will carry it out.
+            page = undelivered(action, f"{', '.join(receivers)}: set to dry run", now_ms)
+            outbox, more = add(outbox, (page,), routes, settings, now_ms)
+            rows.extend(more)
         for receiver in receivers:
             if outbox.find(action.key, receiver) is not None:
                 continue
@@ -211,6 +222,9 @@ def record(
             end = delivered(entry.action, now_ms)
             outbox, more = add(outbox, (end,), routes, settings, now_ms)
             return outbox, (row, *more)
+        case DeliveryState.DRY_RUN:
+            row = _row(tried, ActionState.DRY_RUN, delivery.detail, now_ms)
+            return _without(outbox, entry), (row,)
         case DeliveryState.REFUSED:
             row = _row(tried, ActionState.REFUSED, delivery.detail, now_ms)
             return _give_up(outbox, entry, row, delivery.detail, routes, settings, now_ms)

@@ -13,6 +13,7 @@ import threading
 import time
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import closing
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any, Final
 
 import structlog
@@ -22,15 +23,25 @@ from confluent_kafka import Consumer
 
 from detectors.verdict import Verdict
 from sinks.api import ApiParts, create_app
+from sinks.approvals import ApprovalLinks
 from sinks.clickhouse import StoreSettings, connect, sorted_error
-from sinks.finding_history import FindingQuery, FindingRow, read_findings
+from sinks.console.routes import ConsoleParts, console
+from sinks.console.store_view import StoreView
+from sinks.control import ControlBoard
+from sinks.finding_history import Ask, FindingQuery, FindingRow, read_findings
+from sinks.grants import read_grants
 from sinks.http_guard import read_tokens
+from sinks.operations import Operations
+from sinks.rate_limit import RateLimiter
 from sinks.serve_settings import ServeSettings
+from sinks.tls import tls_options
 from sinks.verdict_board import VerdictBoard
+from streams.api_publisher import KafkaPublisher
 from streams.clock import wall_ms
 from streams.config import Config
+from streams.control_reader import ControlReader
 from streams.errors import UnavailableError, UserError
-from streams.internal_topics import VERDICTS
+from streams.internal_topics import CONTROL, VERDICTS
 from streams.kafka import results_consumer
 from streams.kafka_topics import check_broker
 from streams.stopping import stop_signals
@@ -45,6 +56,7 @@ log = structlog.get_logger()
 
 _GRACE_S: Final = 2
 _TICK_S: Final = 0.1
+_LOOK_TIMEOUT_MS: Final = 5_000
 _MAX_HEADER_BYTES: Final = 32 * 1024
 
 
@@ -84,10 +96,10 @@ def _not_bound(error: OSError, where: str) -> UserError:
             return UnavailableError(f"cannot listen: {why}", where, "check serve.host and port")
 
 
-def address_of(listener: socket.socket) -> str:
+def address_of(listener: socket.socket, scheme: str = "http") -> str:
     """The URL of a listening socket, with the port it really has."""
     host, port = listener.getsockname()[:2]
-    return f"http://[{host}]:{port}" if ":" in host else f"http://{host}:{port}"
+    return f"{scheme}://[{host}]:{port}" if ":" in host else f"{scheme}://{host}:{port}"
 
 
 def serve(
@@ -99,13 +111,18 @@ def serve(
     stop: Callable[[], bool],
     on_ready: Callable[[str], None],
     topic: str,
+    store: StoreView | None = None,
+    operations: Operations | None = None,
 ) -> None:
     """Serve until ``stop()``. ``on_ready`` gets the URL once requests are answered.
+    ``store``: what the console asks; without it there is no console. ``operations``: what people
+    and other systems may order; without it nothing.
 
     Raises `UserError` if the address is taken, TokenFileError if the tokens cannot be read.
     """
     board = VerdictBoard(settings.max_releases, settings.max_verdict_age_ms)
     tokens = read_tokens(settings.token_file)
+    tls = tls_options(settings)
     with (
         closing(listen(settings)) as listener,
         VerdictReader(make_consumer, decode, board, topic, wall_ms) as reader,
@@ -117,6 +134,11 @@ def serve(
             ready=reader.readiness,
             findings=findings,
             tokens=tokens,
+            pages=None
+            if store is None
+            else console(_console(board, reader, store, settings, tokens, operations)),
+            operations=operations,
+            limiter=RateLimiter(settings.requests_per_second, settings.burst),
         )
         server = uvicorn.Server(
             uvicorn.Config(
@@ -132,6 +154,7 @@ def serve(
                 h11_max_incomplete_event_size=_MAX_HEADER_BYTES,
                 timeout_keep_alive=5,
                 timeout_graceful_shutdown=_GRACE_S,
+                **tls,
             )
         )
         # In a thread of its own: uvicorn takes signal handlers only in the main thread, and
@@ -141,7 +164,7 @@ def serve(
         )
         thread.start()
         try:
-            url = address_of(listener)
+            url = address_of(listener, "https" if tls else "http")
             if not tokens and settings.host not in ("127.0.0.1", "localhost", "::1"):
                 log.warning("api_open_without_token", url=url, hint="set serve.token_file")
             said = False
@@ -149,7 +172,7 @@ def serve(
                 time.sleep(_TICK_S)
                 if server.started and not said:
                     said = True
-                    log.info("serving", url=url)
+                    log.info("serving", url=url, console=f"{url}/console/" if store else "")
                     on_ready(url)
                 if not thread.is_alive():
                     raise UnavailableError("the HTTP server stopped", url, "see the log above")
@@ -158,8 +181,30 @@ def serve(
             thread.join(timeout=_GRACE_S + 1)
 
 
-def findings_of(settings: StoreSettings) -> Callable[[FindingQuery], Sequence[FindingRow]]:
-    """Reads findings from the store; connects when first asked, and again after a failure."""
+def _console(
+    board: VerdictBoard,
+    reader: VerdictReader,
+    store: StoreView,
+    settings: ServeSettings,
+    tokens: tuple[str, ...],
+    operations: Operations | None,
+) -> ConsoleParts:
+    def waiting_for() -> str:
+        readiness = reader.readiness()
+        return "" if readiness.ready else readiness.reason
+
+    return ConsoleParts(
+        standings=lambda: board.standings(wall_ms(), settings.max_verdict_age_ms),
+        waiting_for=waiting_for,
+        store=store,
+        now_ms=wall_ms,
+        tokens=tokens,
+        cases=tuple if operations is None else operations.board.cases,
+    )
+
+
+def asking(settings: StoreSettings) -> Ask:
+    """Asks the store; connects when first asked, and again after a failure."""
     lock = threading.Lock()
     held: list[Client] = []
 
@@ -175,9 +220,25 @@ def findings_of(settings: StoreSettings) -> Callable[[FindingQuery], Sequence[Fi
         except exceptions.Error as error:
             with lock:
                 held.clear()
-            raise sorted_error(error, "the question for findings") from None
+            raise sorted_error(error, "the question for results") from None
 
+    return ask
+
+
+def findings_of(settings: StoreSettings) -> Callable[[FindingQuery], Sequence[FindingRow]]:
+    """Reads findings from the store."""
+    ask = asking(settings)
     return lambda query: read_findings(ask, query, settings.database)
+
+
+def console_view(settings: StoreSettings) -> StoreView:
+    """What the console asks: soon tired of waiting, since somebody is looking."""
+    soon = replace(
+        settings,
+        connect_timeout_ms=min(settings.connect_timeout_ms, _LOOK_TIMEOUT_MS),
+        insert_timeout_ms=min(settings.insert_timeout_ms, _LOOK_TIMEOUT_MS),
+    )
+    return StoreView(asking(soon), time.monotonic, settings.database)
 
 
 def run(config: Config) -> int:
@@ -188,13 +249,26 @@ def run(config: Config) -> int:
         properties = results_consumer(config.kafka, "driftline-serve") | READER_SETTINGS
     except ValueError as error:
         raise UserError(str(error)) from None
-    serve(
-        config.serve,
-        lambda: Consumer(properties),
-        decode_verdict,
-        findings_of(config.store),
-        stop=stop,
-        on_ready=report_ready,
-        topic=config.kafka.topic(VERDICTS),
-    )
+    board = ControlBoard(config.fleet.max_rollbacks_per_hour, config.policy.automation)
+    topic = config.kafka.topic(CONTROL)
+    with ControlReader(lambda: Consumer(properties), board, topic) as reader:
+        operations = Operations(
+            board=board,
+            read=lambda: reader.read,
+            publish=KafkaPublisher(config.kafka),
+            approvals=ApprovalLinks(config.approvals),
+            grants=read_grants(config.serve.token_file),
+            hooks=config.hooks,
+        )
+        serve(
+            config.serve,
+            lambda: Consumer(properties),
+            decode_verdict,
+            findings_of(config.store),
+            stop=stop,
+            on_ready=report_ready,
+            topic=config.kafka.topic(VERDICTS),
+            store=console_view(config.store),
+            operations=operations,
+        )
     return 0

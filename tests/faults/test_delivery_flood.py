@@ -13,10 +13,12 @@ from detectors.action import Action, ActionKind
 from detectors.finding import Finding, Outcome
 from detectors.release import Release, Role
 from detectors.verdict import Status, Verdict
+from sinks.control import ControlBoard, decode_control
 from sinks.egress import RetryLater
 from streams.changelog import Changelog
 from streams.config import Config
 from streams.deliver_app import DeliverAgent
+from streams.deliver_topics import DeliverTopics
 from streams.wire import encode_verdict
 
 MODELS = 100
@@ -25,16 +27,19 @@ FINDINGS_EACH = 100
 
 @dataclass
 class Kafka:
-    """A table and a topic in memory that acknowledge at once."""
+    """A table and a topic in memory that acknowledge at once; ``board`` reads what is sent."""
 
     data: dict[bytes, bytes] = field(default_factory=dict)
     sent: int = 0
+    board: ControlBoard | None = None
 
     async def send_changelog(self, *_: Any, **__: Any) -> None:
         return None
 
-    async def send(self, *, value: bytes) -> Any:
+    async def send(self, *, value: bytes, key: bytes | None = None) -> Any:
         self.sent += 1
+        if self.board is not None:
+            self.board.take(decode_control(value))
         acknowledged: asyncio.Future[None] = asyncio.get_running_loop().create_future()
         acknowledged.set_result(None)
         return acknowledged
@@ -95,12 +100,14 @@ def verdict(model: str, sequence: int, role: Role = Role.CANARY, findings: int =
 
 def agent(*receivers: Endpoint) -> DeliverAgent:
     kafka = Kafka()
+    board = ControlBoard(max_rollbacks_per_hour=1_000)
     return DeliverAgent(
         Config(),
         Changelog(kafka),
-        kafka,
+        DeliverTopics(kafka, kafka, Kafka(board=board)),
         receivers,
         lambda: time.time_ns() // 1_000_000,
+        board,
     )
 
 

@@ -38,6 +38,7 @@ FIELDS: dict[str, type | tuple[type, ...]] = {
     "role": str,
     "baseline_version": str,
     "reasons": list,
+    "rollback": str,
 }
 
 
@@ -232,7 +233,7 @@ def test_flagger_bodies_are_bounded() -> None:
             yield b"x" * 10_000
 
     api = client(verdict(Status.FAIL))
-    for content in (b"x" * 100_000, drip()):
+    for content in (b"x" * 300_000, drip()):
         assert api.post("/v1/flagger/rollback", content=content).status_code == 413
 
 

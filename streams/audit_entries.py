@@ -1,0 +1,161 @@
+"""What the audit trail says of one step of deliver: pure, from the state before and after."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Iterator, Sequence
+from dataclasses import asdict
+
+import msgspec
+
+from detectors.action import Action, ActionKind
+from detectors.incident import Incident, ModelPolicy
+from detectors.release import Release
+from detectors.verdict import Verdict
+from sinks.audit import Entry
+from sinks.commands import Command
+from streams.outbox import ActionRow
+
+
+def of_verdict(verdict: Verdict) -> Entry:
+    """A verdict that was taken in. Its findings are in the store and on the topic; the digest says
+    which they were, and the offset which record of ``summaries`` led to it."""
+    findings = hashlib.sha256(msgspec.json.encode(verdict.findings)).hexdigest()
+    return Entry(
+        "verdict",
+        verdict.release.version,
+        verdict.release.role.value,
+        subject=f"{verdict.release.role.value}/{verdict.sequence}",
+        by="judge",
+        body={
+            "status": verdict.status.value,
+            "reason": verdict.reason,
+            "sequence": verdict.sequence,
+            "as_of_ms": verdict.as_of_ms,
+            "window_start_ms": verdict.window_start_ms,
+            "window_ms": verdict.window_ms,
+            "baseline": verdict.baseline_version,
+            "events": verdict.events,
+            "offset": verdict.offset,
+            "upstream": list(verdict.upstream),
+            "findings_sha256": findings,
+        },
+    )
+
+
+def of_command(command: Command, outcome: str) -> Entry:
+    """A command that was taken in. ``outcome``: why it changed nothing, "" if it did."""
+    body = msgspec.to_builtins(command)
+    known = {"type", "id", "model", "by", "version", "role"}
+    return Entry(
+        f"command.{body['type']}",
+        str(body.get("version", "")),
+        str(body.get("role", "")),
+        subject=command.id,
+        by=command.by,
+        body={k: v for k, v in body.items() if k not in known} | {"outcome": outcome or "taken"},
+    )
+
+
+def of_change(
+    before: ModelPolicy,
+    after: ModelPolicy,
+    actions: Sequence[Action],
+    rows: Sequence[ActionRow],
+) -> Iterator[Entry]:
+    """Incidents, rollbacks, actions and deliveries, in this order."""
+    yield from _incidents(before, after)
+    yield from _rollbacks(before, after)
+    for action in actions:
+        yield _action(action)
+    for row in rows:
+        yield Entry(
+            f"delivery.{row.state.value}",
+            row.version,
+            row.role,
+            subject=row.action_key,
+            by=row.receiver,
+            body={
+                "kind": row.kind.value,
+                "step": row.step,
+                "attempt": row.attempt,
+                "detail": row.detail,
+            },
+        )
+
+
+def _incidents(before: ModelPolicy, after: ModelPolicy) -> Iterator[Entry]:
+    if before.watched == after.watched:
+        return
+    was = {seen.release: seen.incident for seen in before.watched}
+    for seen in after.watched:
+        old, new = was.pop(seen.release, None), seen.incident
+        if new is not None and (old is None or old.key != new.key):
+            yield _incident("incident.opened", seen.release, new)
+        elif old is not None and new is None:
+            yield _incident("incident.closed", seen.release, old)
+        elif old is not None and new is not None and old.silenced_by != new.silenced_by:
+            kind = "incident.silenced" if new.silenced_by else "incident.unsilenced"
+            yield _incident(kind, seen.release, new)
+        if old is None and new is not None and new.silenced_by:
+            yield _incident("incident.silenced", seen.release, new)
+
+
+def _incident(kind: str, release: Release, incident: Incident) -> Entry:
+    return Entry(
+        kind,
+        release.version,
+        release.role.value,
+        subject=incident.group or incident.key,
+        by="policy",
+        body={
+            "incident": incident.key,
+            "reason": incident.reason,
+            "told": incident.paged.name.lower(),
+            "flapping": incident.flapping,
+            "silenced_by": list(incident.silenced_by),
+        },
+    )
+
+
+def _rollbacks(before: ModelPolicy, after: ModelPolicy) -> Iterator[Entry]:
+    if before.cases == after.cases:
+        return
+    was = {case.key: case.revision for case in before.cases}
+    for case in after.cases:
+        if was.get(case.key) == case.revision:
+            continue
+        yield Entry(
+            f"rollback.{case.state.value}",
+            case.release.version,
+            case.release.role.value,
+            subject=case.key,
+            by=case.by,
+            body={
+                "return_to": case.return_to,
+                "revision": case.revision,
+                "waits_for": case.waits_for.value,
+                "verdict_sequence": case.sequence,
+                "reason": case.reason,
+            },
+        )
+
+
+def _action(action: Action) -> Entry:
+    body: dict[str, object] = {
+        "note": action.note,
+        "severity": action.severity.value,
+        "audience": action.audience.value,
+        "incident": action.incident_key,
+    }
+    if action.kind is ActionKind.ROLLBACK:
+        body |= {"return_to": action.return_to, "dry_run": action.dry_run}
+        body["evidence"] = [asdict(exhibit) for exhibit in action.evidence]
+    return Entry(
+        f"action.{action.kind.value}",
+        action.release.version,
+        action.release.role.value,
+        subject=action.key,
+        by="policy",
+        body=body,
+    )

@@ -1,0 +1,226 @@
+"""The audit trail and the evidence of a release, through a real store (chDB)."""
+
+from __future__ import annotations
+
+import json
+import re
+from dataclasses import asdict, replace
+from math import nan
+from pathlib import Path
+from typing import Any
+from xml.etree import ElementTree as ET
+
+import msgspec
+import pytest
+
+from detectors.release import Release, Role
+from detectors.verdict import Status, Verdict
+from sinks.audit import AuditRow
+from sinks.clickhouse import StoreSettings, insert
+from sinks.embedded_store import EmbeddedStore
+from sinks.migrations import migrate
+from sinks.receivers import Routes
+from sinks.schema import ACTIONS, AUDIT, FINDINGS, INTAKE, REFERENCES, VERDICTS, WINDOWS, Table
+from streams import audit_command, evidence_command
+from streams.config import Config
+from streams.deliver import DeliverSettings, new_state, on_verdict
+from streams.errors import UserError
+from streams.wire import verdict_row
+from tests.contract.test_store import example
+
+NOW = 1_800_000_000_000
+HOSTILE = "</td><script>alert(1)</script>"
+
+
+class Stored:
+    """A store in a folder of its own that nobody holds open."""
+
+    def __init__(self, folder: Path) -> None:
+        self.config = Config(store=StoreSettings(path=str(folder / "store")))
+        self.put()
+
+    def put(self, *rows: tuple[Table, list[dict[str, Any]]]) -> None:
+        with EmbeddedStore(self.config.store.path) as store:
+            migrate(store.client, database="driftline")
+            for table, values in rows:
+                insert(store.client, table, values, database="driftline")
+
+    def run(self, sql: str) -> None:
+        with EmbeddedStore(self.config.store.path) as store:
+            store.client.command(sql)
+
+
+@pytest.fixture
+def stored(tmp_path: Path) -> Stored:
+    return Stored(tmp_path)
+
+
+def verdicts() -> list[Verdict]:
+    release = Release("m", "2", Role.CANARY)
+    answers = (Status.INSUFFICIENT, Status.PASS, Status.FAIL, Status.BLIND)
+    return [
+        Verdict(
+            release,
+            status,
+            f"it is {status} {HOSTILE}",
+            at + 1,
+            NOW + at * 60_000,
+            NOW + at * 60_000 - 60_000,
+            60_000,
+            "1",
+            100 * at,
+            nan,
+            nan,
+            (),
+            at,
+        )
+        for at, status in enumerate(answers)
+    ]
+
+
+def audited() -> list[AuditRow]:
+    """What deliver writes for these verdicts."""
+    state = new_state("m")
+    for at, given in enumerate(verdicts()):
+        state, _ = on_verdict(state, given, DeliverSettings(), Routes({}), NOW + at)
+    return list(state.unpublished)
+
+
+def verified(stored: Stored, **more: Any) -> tuple[int, list[str]]:
+    said: list[str] = []
+    code = audit_command.run(
+        stored.config, more.get("model", ""), more.get("heads"), more.get("save"), said.append
+    )
+    return code, said
+
+
+def test_the_trail_that_deliver_writes_holds_after_a_trip_through_the_store(
+    stored: Stored, tmp_path: Path
+) -> None:
+    rows = [asdict(row) for row in audited()]
+    # Twice, as after a crash; and in another order.
+    stored.put((AUDIT, rows), (AUDIT, rows[::-1]))
+    heads = tmp_path / "heads.json"
+    code, said = verified(stored, save=heads)
+    assert (code, said) == (0, [f"ok: {len(rows)} rows in 1 chains follow one another"])
+    assert verified(stored, heads=heads)[0] == 0
+    kinds = {row["kind"] for row in rows}
+    assert {"verdict", "incident.opened", "rollback.approved", "action.rollback"} <= kinds
+
+
+@pytest.mark.parametrize(
+    ("change", "found"),
+    [
+        ("ALTER TABLE driftline.audit UPDATE `by` = 'mallory' WHERE sequence = 2", "hash"),
+        ("ALTER TABLE driftline.audit DELETE WHERE sequence = 2", "missing"),
+    ],
+)
+def test_a_row_that_was_changed_or_deleted_in_the_store_is_found(
+    stored: Stored, change: str, found: str
+) -> None:
+    stored.put((AUDIT, [asdict(row) for row in audited()]))
+    stored.run(f"{change} SETTINGS mutations_sync = 2")
+    code, said = verified(stored, model="m")
+    assert code == 1
+    assert found in said[0]
+
+
+def test_rows_cut_off_at_the_end_are_found_by_the_ends_of_an_earlier_run(
+    stored: Stored, tmp_path: Path
+) -> None:
+    rows = audited()
+    stored.put((AUDIT, [asdict(row) for row in rows]))
+    heads = tmp_path / "heads.json"
+    verified(stored, save=heads)
+    last = rows[-1].sequence
+    stored.run(
+        f"ALTER TABLE driftline.audit DELETE WHERE sequence = {last} SETTINGS mutations_sync = 2"
+    )
+    assert verified(stored)[0] == 0
+    assert verified(stored, heads=heads)[0] == 1
+
+
+def test_a_file_that_holds_no_ends_is_refused(stored: Stored, tmp_path: Path) -> None:
+    for number, text in enumerate(("", "[]", '{"heads": 1}', '{"heads": {"m": 1}}')):
+        file = tmp_path / f"heads-{number}"
+        file.write_text(text, "utf-8")
+        with pytest.raises(UserError, match="not a file of ends"):
+            verified(stored, heads=file)
+
+
+def evidence_rows() -> list[tuple[Table, list[dict[str, Any]]]]:
+    names = {"model": "m", "version": "2", "role": "canary"}
+    finding = example(
+        FINDINGS,
+        **names,
+        segment="all",
+        decides=True,
+        outcome="fail",
+        statistic=3.0,
+        threshold=1.0,
+        effect=0.2,
+        effect_low=0.1,
+        effect_high=0.3,
+        reason=HOSTILE,
+    )
+    findings = [
+        finding
+        | {
+            "column": f"c{column}",
+            "window_start": NOW + at * 60_000,
+            "window_end": NOW + (at + 1) * 60_000,
+        }
+        for column in range(3)
+        for at in range(5)
+    ]
+    window = example(WINDOWS, **names, segment="all", column="c0", reference="abc")
+    return [
+        (VERDICTS, [verdict_row(each) for each in verdicts()]),
+        (FINDINGS, findings),
+        (WINDOWS, [window]),
+        (ACTIONS, [example(ACTIONS, **names, kind="rollback", reason=HOSTILE)]),
+        (REFERENCES, [example(REFERENCES, model="m", reference="abc")]),
+        (INTAKE, [example(INTAKE, topic="predictions")]),
+        (AUDIT, [asdict(row) for row in audited()]),
+    ]
+
+
+def test_the_evidence_of_a_release_is_one_page_that_loads_nothing_and_one_json(
+    stored: Stored, tmp_path: Path
+) -> None:
+    stored.put(*evidence_rows())
+    said: list[str] = []
+    code = evidence_command.run(stored.config, "m", "2", tmp_path / "out", NOW, said.append)
+    assert code == 0
+    body = json.loads((tmp_path / "out" / "evidence-m-2.json").read_text("utf-8"))
+    assert [row["status"] for row in body["verdicts"]] == ["insufficient", "pass", "fail", "blind"]
+    assert body["references"][0]["used"] is True
+    assert body["intake"][0]["last_offset"] == 7
+    assert re.fullmatch("[0-9a-f]{64}", body["config_sha256"])
+    assert body["audit_breaks"] == []
+    html = (tmp_path / "out" / "evidence-m-2.html").read_text("utf-8")
+    assert "<script" not in html
+    assert not re.search(r"(src|href)\s*=", html)
+    pictures = re.findall(r"<svg.*?</svg>", html)
+    assert len(pictures) == 3
+    for picture in pictures:
+        ET.fromstring(picture)  # noqa: S314 - our own text
+    assert body["config_sha256"] in html
+
+
+def test_the_evidence_of_a_broken_trail_says_so(stored: Stored, tmp_path: Path) -> None:
+    rows = audited()
+    rows[1] = replace(rows[1], by="mallory")
+    stored.put((AUDIT, [asdict(row) for row in rows]))
+    said: list[str] = []
+    assert evidence_command.run(stored.config, "m", "2", tmp_path, NOW, said.append) == 1
+    assert "broken" in said[-1]
+
+
+def test_a_release_nobody_knows_has_no_evidence(stored: Stored, tmp_path: Path) -> None:
+    with pytest.raises(UserError, match="nothing is stored"):
+        evidence_command.run(stored.config, "m", "none", tmp_path, NOW, print)
+
+
+def test_a_row_of_the_trail_is_what_the_store_takes() -> None:
+    assert tuple(msgspec.to_builtins(audited()[0])) == AUDIT.column_names

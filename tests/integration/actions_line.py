@@ -1,0 +1,214 @@
+"""Deliver and serve as processes of their own on an embedded broker, with the example deployer."""
+
+from __future__ import annotations
+
+import base64
+import contextlib
+import hashlib
+import hmac
+import json
+import os
+import socket
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import httpx2
+from confluent_kafka import Producer
+
+from detectors.release import Release, Role
+from detectors.verdict import Status, Verdict
+from examples.ledger import Ledger, Outcome, Running
+from sinks.approvals import ApprovalLinks, ApprovalSettings
+from sinks.credentials import SecretSource
+from streams import embedded_broker as embedded
+from streams.internal_topics import VERDICTS, topic_specs
+from streams.kafka import KafkaSettings, embedded_at
+from streams.wire import encode_verdict, partition_for, verdict_key
+
+OPERATE = "operate-token-of-the-test"
+HOOK = "hook-token-of-the-test-only"
+READ = "read-token-of-the-test-only"
+APPROVAL_KEY = "approval-key-of-the-test-only"
+HOOK_SECRET = "grafana-secret-of-the-test"
+ROLLBACK_KEY = "whsec_" + base64.b64encode(b"k" * 32).decode()
+TOPICS = {name: spec.partitions for name, spec in topic_specs(KafkaSettings()).items()}
+
+
+def free_port() -> int:
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        return int(server.getsockname()[1])
+
+
+def until(condition: Callable[[], bool], seconds: float, what: str) -> None:
+    end = time.monotonic() + seconds
+    while not condition():
+        assert time.monotonic() < end, f"it did not happen within {seconds:g} s: {what}"
+        time.sleep(0.02)
+
+
+@dataclass
+class Line:
+    """What a test talks to. ``api`` has the token of scope operate."""
+
+    folder: Path
+    api: httpx2.Client
+    url: str
+    links: ApprovalLinks
+    ledger: Ledger
+    kafka: KafkaSettings
+    producer: Producer
+    sequence: int = 0
+
+    def deploy(self, model: str, production: str = "1", canary: str = "2") -> None:
+        self.ledger.deploy(Running(model, production, canary))
+
+    def verdict(
+        self, model: str, status: Status, version: str = "2", role: Role = Role.CANARY
+    ) -> None:
+        self.sequence += 1
+        release = Release(model, version, role)
+        said = Verdict(
+            release,
+            status,
+            "scores.usable_code fell",
+            self.sequence,
+            0,
+            0,
+            60_000,
+            "1",
+            100 * self.sequence,
+            1.0,
+            1.0,
+            (),
+            self.sequence,
+        )
+        self.producer.produce(
+            self.kafka.topic(VERDICTS),
+            encode_verdict(said),
+            verdict_key(release),
+            partition_for(model, self.kafka.partitions),
+        )
+        self.producer.flush(10)
+
+    def case(self, model: str) -> dict[str, Any]:
+        """The model's rollback as the API shows it, {} while there is none."""
+        for each in self.api.get("/v1/rollbacks").json():
+            if each["model"] == model:
+                found: dict[str, Any] = each
+                return found
+        return {}
+
+    def executed(self, model: str) -> int:
+        return sum(
+            1
+            for entry in self.ledger.log()
+            if entry.outcome == Outcome.EXECUTED and entry.detail.startswith(f"{model}:")
+        )
+
+    def grafana(self, *alerts: dict[str, Any], secret: str = HOOK_SECRET, off_s: int = 0) -> int:
+        """Send a notification as Grafana does; gives the status."""
+        body = json.dumps({"status": "firing", "alerts": list(alerts)}).encode()
+        stamp = str(int(time.time()) + off_s)
+        mac = hmac.new(secret.encode(), stamp.encode() + b":" + body, hashlib.sha256).hexdigest()
+        headers = {
+            "x-grafana-alerting-signature": mac,
+            "x-grafana-alerting-timestamp": stamp,
+            "authorization": "",
+        }
+        reply = self.api.post("/v1/hooks/grafana", content=body, headers=headers)
+        return reply.status_code
+
+
+def alert(model: str, *, firing: bool = True, begun: int = 0, roll_back: bool = True) -> Any:
+    labels = {"alertname": "Precision fell", "model": model, "version": "2"}
+    if roll_back:
+        labels["driftline_action"] = "rollback"
+    return {
+        "status": "firing" if firing else "resolved",
+        "labels": labels,
+        "annotations": {"summary": "precision below 0.8"},
+        "startsAt": f"2026-11-21T10:{begun:02d}:00Z",
+        "fingerprint": "c6eadffa33fcdf37",
+    }
+
+
+@contextlib.contextmanager
+def line(folder: Path, policy: str = "{}", more: str = "") -> Iterator[Line]:
+    """Everything, ready; stopped afterwards whatever happens."""
+    port, deployer_port = free_port(), free_port()
+    tokens = folder / "tokens"
+    tokens.write_text(f"{READ}\n{OPERATE} operate alice\n{HOOK} hook monitoring\n", "ascii")
+    url = f"http://127.0.0.1:{port}"
+    config = folder / "driftline.yaml"
+    config.write_text(
+        f"policy: {policy}\n"
+        f"receivers: {{webhooks: [{{name: deployer,"
+        f' url: "http://127.0.0.1:{deployer_port}/rollback"}}]}}\n'
+        f'egress: {{allow_private: ["127.0.0.1:{deployer_port}"]}}\n'
+        f"serve: {{port: {port}, token_file: {tokens}}}\n"
+        f'approvals: {{url: "{url}"}}\n'
+        f"store: {{path: {folder / 'store'}, http_port: 0}}\n{more}",
+        "utf-8",
+    )
+    environ = {
+        **os.environ,
+        "DRIFTLINE_ROLLBACK_KEY": ROLLBACK_KEY,
+        "DRIFTLINE_APPROVAL_KEY": APPROVAL_KEY,
+        "DRIFTLINE_HOOK_SECRET": HOOK_SECRET,
+    }
+    with contextlib.ExitStack() as stack:
+        address = stack.enter_context(embedded.running(TOPICS))
+        environ["DRIFTLINE__KAFKA__BOOTSTRAP"] = embedded_at(address)
+        ledger_path = folder / "deployer.db"
+        commands = {
+            "deployer": [
+                *("examples.deployer", "--port", str(deployer_port)),
+                *("--state-file", str(ledger_path)),
+            ],
+            "deliver": ["streams", "deliver", "--config", str(config)],
+            "serve": ["streams", "serve", "--config", str(config)],
+        }
+        for name, arguments in commands.items():
+            log = stack.enter_context((folder / f"{name}.log").open("wb"))
+            process = subprocess.Popen(
+                [sys.executable, "-m", *arguments], env=environ, stdout=log, stderr=log
+            )
+            stack.callback(_stop, process)
+        settings = ApprovalSettings(url, SecretSource(env="K"))
+        api = stack.enter_context(
+            httpx2.Client(
+                base_url=url, trust_env=False, headers={"authorization": f"Bearer {OPERATE}"}
+            )
+        )
+        here = Line(
+            folder,
+            api,
+            url,
+            ApprovalLinks(settings, {"K": APPROVAL_KEY}),
+            Ledger(ledger_path),
+            KafkaSettings(embedded_at(address)),
+            Producer({"bootstrap.servers": address, "linger.ms": 0}),
+        )
+        until(lambda: _answers(api), 40, "serve is ready")
+        yield here
+
+
+def _answers(api: httpx2.Client) -> bool:
+    try:
+        return api.get("/readyz").status_code == 200
+    except httpx2.HTTPError:
+        return False
+
+
+def _stop(process: subprocess.Popen[bytes]) -> None:
+    process.terminate()
+    try:
+        process.wait(10)
+    except subprocess.TimeoutExpired:
+        process.kill()
+        process.wait()
