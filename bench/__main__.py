@@ -1,14 +1,27 @@
-"""``python -m bench boards|canary|detection|hotpath|judge|latency|memory|peers|store [--quick]``:
-a table, and as the last line one JSON object with the figures."""
+"""``python -m bench NAME [--quick]``, NAME one of those below: a table, and as the last line one
+JSON object with the figures."""
 
 from __future__ import annotations
 
 import argparse
 import sys
 
-from bench import boards, canary, detection, hotpath, judge, latency, memory, peers, store
+from bench import (
+    actions,
+    boards,
+    canary,
+    detection,
+    hotpath,
+    judge,
+    latency,
+    memory,
+    peers,
+    scaling,
+    store,
+)
 
 BENCHMARKS = {
+    "actions": actions.run,
     "boards": boards.run,
     "canary": canary.run,
     "detection": detection.run,
@@ -17,6 +30,7 @@ BENCHMARKS = {
     "latency": latency.run,
     "memory": memory.run,
     "peers": peers.run,
+    "scaling": scaling.run,
     "store": store.run,
 }
 

@@ -35,6 +35,7 @@ class RetentionSettings:
     findings_days: int = 400
     verdicts_days: int = 400
     actions_days: int = 0
+    audit_days: int = 0
     dead_letters_days: int = 90
     intake_days: int = 90
     references_days: int = 0

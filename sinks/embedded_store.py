@@ -12,6 +12,7 @@ and ``USE`` of one request never reach another. And it gives a one-way lock: on 
 from __future__ import annotations
 
 import contextlib
+import os
 import re
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
@@ -156,15 +157,20 @@ class EmbeddedStore:
 
 def _insert(handle: Any, statement: Statement) -> Answer:
     # Data goes beside the statement, never inside it: the engine would cut inline data at an empty
-    # line and run what follows as a statement of its own.
-    inserter = handle.send_insert(statement.sql.decode("utf-8", "replace"), statement.format)
-    try:
-        inserter.append(statement.data)
-        done = inserter.finish()
-    except BaseException:
-        inserter.cancel()
-        raise
-    return Answer(b"", "", 0, 0, done.rows_written, done.bytes_written)
+    # line and run what follows as a statement of its own. Beside it means a file in memory: chDB's
+    # streaming insert says that rows are written which did not fit on the disk any more.
+    descriptor = os.memfd_create("insert")
+    with os.fdopen(descriptor, "wb") as file:
+        file.write(statement.data or b"")
+        file.flush()
+        sql, settings = (t.decode("utf-8", "replace") for t in (statement.sql, statement.settings))
+        done = handle.query(
+            f"{sql}\nFROM INFILE '/proc/self/fd/{descriptor}' COMPRESSION 'none'"
+            f" {settings}\nFORMAT {statement.format}",
+            "TabSeparated",
+        )
+    # It reads from the file exactly what it writes.
+    return Answer(b"", "", 0, 0, done.rows_read(), done.bytes_read())
 
 
 def _open(path: str) -> Client:

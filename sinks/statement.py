@@ -80,14 +80,15 @@ class Statement:
 
     ``sql``: the text. ``keyword``: its first word. ``format``: the output format named in it, or
     "" if none is. For ``INSERT ... FORMAT x <data>`` and ``INSERT ... VALUES <data>``, ``sql``
-    ends before FORMAT or VALUES, ``format`` is the input format and ``data`` the bytes;
-    otherwise ``data`` is None.
+    ends before FORMAT or VALUES, ``format`` is the input format, ``data`` the bytes, ``settings``
+    the SETTINGS clause, which is then not in ``sql``; otherwise ``data`` is None.
     """
 
     sql: bytes
     keyword: str
     format: str
     data: bytes | None
+    settings: bytes = b""
 
     @property
     def reads(self) -> bool:
@@ -174,7 +175,8 @@ def _insert_with_data(body: bytes, tokens: list[_Token]) -> Statement | None:
     if _is_word(last, "values"):
         if len(tokens) < 3:
             return None  # a table called "values"
-        return Statement(body[: last.start], "insert", "Values", body[last.end :])
+        sql, settings = _settings_apart(body, tokens[:-1], last.start)
+        return Statement(sql, "insert", "Values", body[last.end :], settings)
     if len(tokens) > 3 and _is_word(tokens[-2], "format"):
         data = body[last.end :]
         # Exactly one separator stands between the format's name and (maybe binary) data.
@@ -182,8 +184,17 @@ def _insert_with_data(body: bytes, tokens: list[_Token]) -> Statement | None:
             data = data[2:]
         elif data[:1] in (b"\n", b" ", b"\t"):
             data = data[1:]
-        return Statement(body[: tokens[-2].start], "insert", last.text, data)
+        sql, settings = _settings_apart(body, tokens[:-2], tokens[-2].start)
+        return Statement(sql, "insert", last.text, data, settings)
     return None
+
+
+def _settings_apart(body: bytes, tokens: list[_Token], end: int) -> tuple[bytes, bytes]:
+    """An INSERT before its FORMAT, without and with only its SETTINGS clause."""
+    for at in range(3, len(tokens) - 2):
+        if _is_word(tokens[at], "settings") and tokens[at + 2].text == "=":
+            return body[: tokens[at].start], body[tokens[at].start : end]
+    return body[:end], b""
 
 
 def _is_word(token: _Token, *words: str) -> bool:

@@ -8,15 +8,21 @@ as well, so both go through here.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable, Iterable, Iterator
+from collections.abc import Awaitable, Callable, Iterable, Iterator
 from typing import Any
 
 
-class Changelog:
-    """Bytes by key, kept in a compacted Kafka topic."""
+def _allowed() -> None:
+    """Every write is."""
 
-    def __init__(self, table: Any) -> None:
+
+class Changelog:
+    """Bytes by key, kept in a compacted Kafka topic. ``before_write`` may refuse a write by raising
+    (streams.lease)."""
+
+    def __init__(self, table: Any, before_write: Callable[[], None] = _allowed) -> None:
         self._table = table
+        self._before_write = before_write
 
     def get(self, key: bytes) -> bytes | None:
         value = self._table.data.get(key)
@@ -32,11 +38,13 @@ class Changelog:
 
     def put(self, partition: int, key: bytes, value: bytes) -> Awaitable[object]:
         """Store an entry; what is returned is done when Kafka has it."""
+        self._before_write()
         self._table.data[key] = value
         return self._send(partition, key, value)
 
     def remove(self, partition: int, key: bytes) -> Awaitable[object]:
         """Forget an entry."""
+        self._before_write()
         self._table.data.pop(key, None)
         return self._send(partition, key, None)
 

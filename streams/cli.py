@@ -33,6 +33,14 @@ app = typer.Typer(
 )
 config_app = typer.Typer(help="Check and show the configuration.", no_args_is_help=True)
 app.add_typer(config_app, name="config")
+grafana_app = typer.Typer(help="Boards and alert rules for Grafana.", no_args_is_help=True)
+app.add_typer(grafana_app, name="grafana")
+audit_app = typer.Typer(help="The audit trail.", no_args_is_help=True)
+app.add_typer(audit_app, name="audit")
+deployers_app = typer.Typer(help="Try out and use deployers.", no_args_is_help=True)
+app.add_typer(deployers_app, name="deployers")
+references_app = typer.Typer(help="References in Kafka.", no_args_is_help=True)
+app.add_typer(references_app, name="references")
 
 ConfigFile = Annotated[
     Path | None,
@@ -228,8 +236,12 @@ def backtest(
         typer.Option("--bad", metavar="MODEL@VERSION", help="Bad from its first event."),
     ] = None,
     budget: Annotated[
-        str, typer.Option("--budget", help="False alarms accepted of each model.")
-    ] = "1 per 30d",
+        str,
+        typer.Option(
+            "--budget",
+            help="False alarms accepted of each model: 1 per 30d; by default drift.false_alarms.",
+        ),
+    ] = "",
     rename: Annotated[
         list[str] | None, typer.Option("--rename", metavar="COLUMN=NAME", help="In tables.")
     ] = None,
@@ -315,6 +327,19 @@ def _printable(text: str) -> str:
     return "".join(c if c.isprintable() else "?" for c in text)
 
 
+@app.command()
+def doctor(
+    config: ConfigFile = None,
+    as_json: Annotated[bool, typer.Option("--json", help="Print the checks as JSON.")] = False,
+    strict: Annotated[bool, typer.Option("--strict", help="Exit 1 for warnings as well.")] = False,
+) -> None:
+    """Look at a deployment and say what is wrong with it and what to do."""
+    _logs("doctor", "error", "auto")
+    from streams import doctor_command as command
+
+    _exit_with(command.run(lambda: _load(config), config, as_json=as_json, strict=strict))
+
+
 @config_app.command("check")
 def config_check(
     file: Annotated[Path | None, typer.Argument(envvar="DRIFTLINE_CONFIG")] = None,
@@ -347,6 +372,122 @@ def config_schema() -> None:
     from streams.config_view import json_schema
 
     typer.echo(json.dumps(json_schema(), indent=2))
+
+
+@grafana_app.command("build")
+def grafana_build(
+    boards: Annotated[Path, typer.Option("--boards", help="Folder for the boards' JSON.")] = Path(
+        "grafana/dashboards"
+    ),
+    provisioning: Annotated[
+        Path, typer.Option("--provisioning", help="Folder for the provisioning files.")
+    ] = Path("grafana/provisioning"),
+    check: Annotated[
+        bool, typer.Option("--check", help="Write nothing; exit 1 if a file differs.")
+    ] = False,
+    config: ConfigFile = None,
+) -> None:
+    """Write boards, alert rules, contact points and the data source as files."""
+    settings = _load(config)
+    from streams import grafana_command as command
+
+    _exit_with(command.build(settings, boards, provisioning, check=check))
+
+
+@grafana_app.command("push")
+def grafana_push(
+    dry_run: Annotated[
+        bool, typer.Option("--dry-run", help="Show the differences; exit 1 if there are any.")
+    ] = False,
+    annotations_days: Annotated[
+        int,
+        typer.Option(
+            "--annotations-days",
+            min=0,
+            max=400,
+            help="Also push deploys, references and rollbacks of so many days as annotations.",
+        ),
+    ] = 0,
+    config: ConfigFile = None,
+) -> None:
+    """Bring a running Grafana up to date. What is already so is left alone."""
+    settings = _load(config)
+    from streams import grafana_command as command
+
+    _exit_with(command.push(settings, dry_run=dry_run, annotations_days=annotations_days))
+
+
+@app.command()
+def evidence(
+    model: Annotated[str, typer.Argument(help="Name of the model.")],
+    version: Annotated[str, typer.Argument(help="Version of the release.")],
+    out: Annotated[Path, typer.Option("--out", help="Folder for the two files.")] = Path(),
+    config: ConfigFile = None,
+) -> None:
+    """Write all evidence on a release as one HTML page and one JSON file."""
+    settings = _load(config)
+    from streams import evidence_command as command
+    from streams.clock import wall_ms
+
+    _exit_with(command.run(settings, model, version, out, wall_ms(), typer.echo))
+
+
+@audit_app.command("verify")
+def audit_verify(
+    model: Annotated[str, typer.Option("--model", help="One chain only; all by default.")] = "",
+    heads: Annotated[
+        Path | None, typer.Option("--heads", help="Ends of an earlier run, still to be there.")
+    ] = None,
+    save_heads: Annotated[
+        Path | None, typer.Option("--save-heads", help="Where to write the ends of this run.")
+    ] = None,
+    config: ConfigFile = None,
+) -> None:
+    """Check that no row of the audit trail was changed, left out or put in. Exit 1 if one was."""
+    settings = _load(config)
+    from streams import audit_command as command
+
+    _exit_with(command.run(settings, model, heads, save_heads, typer.echo))
+
+
+@deployers_app.command("check")
+def deployers_check(
+    model: Annotated[str, typer.Argument(help="Name of the model.")],
+    version: Annotated[str, typer.Argument(help="The version that would be left.")],
+    return_to: Annotated[str, typer.Argument(help="The version that would run instead.")],
+    config: ConfigFile = None,
+) -> None:
+    """Roll back as a dry run: says what each deployer would do, and changes nothing."""
+    settings = _load(config)
+    from streams import deployers_command as command
+
+    order = command.order_for(model, version, return_to)
+    _exit_with(command.check(settings, order, os.environ, typer.echo))
+
+
+@deployers_app.command("promote")
+def deployers_promote(
+    name: Annotated[str, typer.Argument(help="Name of a deployer of Argo Rollouts.")],
+    model: Annotated[str, typer.Argument(help="Name of the model.")],
+    version: Annotated[str, typer.Argument(help="The canary's version.")],
+    config: ConfigFile = None,
+) -> None:
+    """Promote a canary fully, skipping the steps and analyses that are left."""
+    settings = _load(config)
+    from streams import deployers_command as command
+
+    _exit_with(command.promote(settings, name, model, version, os.environ, typer.echo))
+
+
+@references_app.command("publish")
+def references_publish(
+    config: ConfigFile = None, log_level: Level = "info", log_format: Format = "auto"
+) -> None:
+    """Put the configured reference files into Kafka. `driftline up` does it by itself."""
+    settings = _start("references", config, log_level, log_format)
+    from streams import references_command as command
+
+    _exit_with(command.publish(settings, typer.echo))
 
 
 def main(argv: Sequence[str] | None = None) -> int:

@@ -21,12 +21,20 @@ from typing import Any, ClassVar, Final
 
 from pydantic import BaseModel, ConfigDict, ValidationError
 
+from dashboards.settings import GrafanaSettings
 from detectors.canary_rules import CanarySettings
 from detectors.drift_settings import DriftSettings
+from detectors.online_rules import OnlineSettings
+from detectors.paired_evidence import PairedSettings
 from detectors.policy import PolicySettings
 from detectors.thresholds import ThresholdSettings
+from sinks.approvals import ApprovalSettings
 from sinks.clickhouse import StoreSettings
+from sinks.control import FleetSettings
+from sinks.deployers.settings import DeployersSettings
 from sinks.egress import EgressSettings
+from sinks.hooks import HookSettings
+from sinks.owners import OwnerSettings
 from sinks.receivers import ReceiversSettings
 from sinks.serve_settings import ServeSettings
 from streams.cardinality import Limits
@@ -46,7 +54,10 @@ from streams.config_reader import (
 from streams.errors import UserError, one_line
 from streams.inputs import InputSettings
 from streams.kafka import KafkaSettings
+from streams.metrics_port import MetricsSettings
 from streams.outbox import OutboxSettings
+from streams.pacing import PaceSettings
+from streams.pair_settings import PairSettings
 from streams.reference_files import ReferenceSettings
 from streams.sampling import SampleSettings
 from streams.standing import JudgeSettings
@@ -67,6 +78,8 @@ class ModelSettings:
 
     drift: DriftSettings = field(default_factory=DriftSettings)
     canary: CanarySettings = field(default_factory=CanarySettings)
+    paired: PairedSettings = field(default_factory=PairedSettings)
+    online: OnlineSettings = field(default_factory=OnlineSettings)
     detect: ThresholdSettings = field(default_factory=ThresholdSettings)
     judge: JudgeSettings = field(default_factory=JudgeSettings)
     policy: PolicySettings = field(default_factory=PolicySettings)
@@ -82,18 +95,29 @@ class Config(BaseModel):
     time: TimeSettings = TimeSettings()
     summarize: SummarizeSettings = SummarizeSettings()
     limits: Limits = Limits()
+    pairing: PairSettings = PairSettings()
     references: ReferenceSettings = ReferenceSettings()
     judge: JudgeSettings = JudgeSettings()
     events: SampleSettings = SampleSettings()
     drift: DriftSettings = DriftSettings()
     canary: CanarySettings = CanarySettings()
+    paired: PairedSettings = PairedSettings()
+    online: OnlineSettings = OnlineSettings()
     detect: ThresholdSettings = ThresholdSettings()
     policy: PolicySettings = PolicySettings()
+    fleet: FleetSettings = FleetSettings()
+    owners: tuple[OwnerSettings, ...] = ()
+    approvals: ApprovalSettings = ApprovalSettings()
+    hooks: HookSettings = HookSettings()
     outbox: OutboxSettings = OutboxSettings()
+    pace: PaceSettings = PaceSettings()
     receivers: ReceiversSettings = ReceiversSettings()
+    deployers: DeployersSettings = DeployersSettings()
     egress: EgressSettings = EgressSettings()
     store: StoreSettings = StoreSettings()
     serve: ServeSettings = ServeSettings()
+    metrics: MetricsSettings = MetricsSettings()
+    grafana: GrafanaSettings = GrafanaSettings()
     models: Mapping[str, ModelSettings] = {}
 
     def model(self, name: str) -> ModelSettings:
@@ -231,10 +255,14 @@ def _blamed(location: Location, text: str) -> Location:
     classes = [w for w in members(wanted) if is_settings(w)]
     if not classes:
         return location
-    for name in sorted(settings_fields(classes[0]), key=len, reverse=True):
-        if re.search(rf"\b({re.escape(name)}|{re.escape(public_name(name))})\b", text):
-            return (*location, name)
-    return location
+    # The one that is named first: a hint at the end may name another. Of two that begin at the same
+    # place, the longer.
+    named = [
+        (found.start(), -len(name), name)
+        for name in settings_fields(classes[0])
+        if (found := re.search(rf"\b({re.escape(name)}|{re.escape(public_name(name))})\b", text))
+    ]
+    return (*location, min(named)[2]) if named else location
 
 
 def _contradictions(config: Config, reader: Reader) -> list[Problem]:
@@ -251,6 +279,16 @@ def _contradictions(config: Config, reader: Reader) -> list[Problem]:
         if each.topic in seen:
             refuse(("inputs", index), f"topic `{each.topic}` stands twice", "keep one")
         seen.add(each.topic)
+    both = config.receivers.names() & {each.name for each in config.deployers.all()}
+    if both:
+        refuse(
+            ("deployers",), f"`{min(both)}` is a receiver's name as well", "give one another name"
+        )
+    named = config.receivers.names()
+    for index, owner in enumerate(config.owners):
+        if owner.named() - named:
+            unknown = min(owner.named() - named)
+            refuse(("owners", index), f"no receiver is called `{unknown}`", "name one of receivers")
     time = config.time
     if time.out_of_orderness_ms > time.allowed_lateness_ms:
         refuse(

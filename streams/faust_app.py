@@ -5,6 +5,7 @@ Faust assigns partitions, restores tables and feeds agents; nothing else is left
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Awaitable, Callable, Sequence
 from typing import Any
 
@@ -18,6 +19,8 @@ from streams.supervise import report_ready
 from streams.wire import FindingRow, Row, encode_rows
 
 ROWS_PER_MESSAGE = 500
+AT_ONCE = 1_000
+"""Records that are worked on at a time where `at_once` is used."""
 
 
 def make_app(kafka: KafkaSettings, name: str) -> faust.App:
@@ -67,14 +70,48 @@ def on_assignment(app: faust.App, changed: Callable[[set[int]], None]) -> None:
         report_ready()
 
 
+class Superseded(Exception):
+    """The partition of what was being done is not ours any more: it must not be acknowledged."""
+
+
 async def crash_on_failure(app: faust.App, work: Awaitable[None]) -> None:
     """Faust goes on with the next record when an agent raises, as if this one had been processed.
     Here the process ends instead, and its successor begins again with this record."""
     try:
         await work
+    except Superseded:
+        raise
     except Exception as error:
         await app.crash(error)
         raise
+
+
+async def at_once(
+    app: faust.App, stream: Any, take: Callable[[int, int, bytes | None], Awaitable[None]]
+) -> None:
+    """Give every record of ``stream`` to ``take``, many at a time; each is acknowledged when it is
+    done, and Faust commits no offset beyond one that is not. A failure ends the process, as above;
+    a record that is `Superseded` is left to whoever has its partition now.
+    """
+    free = asyncio.Semaphore(AT_ONCE)
+    running: set[asyncio.Task[None]] = set()
+
+    async def one(event: Any) -> None:
+        try:
+            message = event.message
+            work = take(message.partition, message.offset, message.value)
+            await crash_on_failure(app, work)
+            await stream.ack(event)
+        except Superseded:
+            return
+        finally:
+            free.release()
+
+    async for event in stream.noack().events():
+        await free.acquire()
+        task = asyncio.create_task(one(event))
+        running.add(task)
+        task.add_done_callback(running.discard)
 
 
 async def send_rows(to: Any, rows: Sequence[Row | FindingRow]) -> list[Awaitable[object]]:

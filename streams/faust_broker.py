@@ -1,14 +1,17 @@
 """What a Faust app needs to use the same Kafka as our librdkafka clients.
 
-Two things are not Faust settings and are put right by a transport of our own. Faust reads
+Four things are not Faust settings and are put right by a transport of our own. Faust reads
 uncommitted records unless it writes in transactions itself: our judge must see committed ones
-only, or an aborted summary would be counted. And it waits up to 1.5 s in a fetch, which the
-embedded broker takes literally (streams.embedded_broker).
+only, or an aborted summary would be counted. It waits up to 1.5 s in a fetch, which the embedded
+broker takes literally (streams.embedded_broker). And it looks for gaps in the offsets that it may
+commit, which the markers of transactions are: see `InOrder`. And it lets records in before it has
+gone back to the committed offsets: see `SeekFirst`.
 """
 
 from __future__ import annotations
 
 import ssl
+from collections.abc import Iterable
 from typing import Any
 
 import faust
@@ -69,7 +72,11 @@ def connect(app: faust.App, settings: KafkaSettings) -> None:
             )
             return consumer
 
-    class CommittedConsumer(Consumer):
+    class CommittedConsumer(SeekFirst):
+        # Faust's own classes have no types, so what is put in front of them is not checked either.
+        _new_offset = InOrder._new_offset  # noqa: SLF001
+        _add_gap = InOrder._add_gap  # noqa: SLF001
+
         def _new_consumer_thread(self) -> AIOKafkaConsumerThread:
             return Thread(self, loop=self.loop, beacon=self.beacon)
 
@@ -77,6 +84,69 @@ def connect(app: faust.App, settings: KafkaSettings) -> None:
         Consumer = CommittedConsumer
 
     app.transport = CommittedTransport(app.conf.broker_consumer, app)
+
+
+class SeekFirst(Consumer):
+    """Resumes the partitions of streams only when it has gone back to the committed offsets.
+
+    When tables are restored, Faust does it the other way round. What is fetched in between is
+    handed out, and some of it is lost when the seek ends: it counts as read and is not read again.
+    Measured with faust-streaming 0.15.3: records were missing after 2 of 9 restarts of a judge.
+    """
+
+    def __init__(self, *arguments: Any, **named: Any) -> None:
+        super().__init__(*arguments, **named)
+        self._held: set[Any] = set()
+        self._seeks = 0
+        self._sought = False
+
+    def resume_partitions(self, tps: Iterable[Any]) -> None:
+        held = {tp for tp in tps if not self._is_changelog_tp(tp)}
+        self._held |= held
+        self._sought = self._sought and not held
+        super().resume_partitions(set(tps) - held)
+
+    def pause_partitions(self, tps: Iterable[Any]) -> None:
+        self._held.difference_update(tps)
+        super().pause_partitions(tps)
+
+    async def perform_seek(self) -> None:
+        self._seeks += 1
+        try:
+            await super().perform_seek()
+            self._sought = True
+        finally:
+            self._seeks -= 1
+            # Of several at once, the last one; it may be one that was cancelled.
+            if self._sought and not self._seeks:
+                held, self._held = self._held, set()
+                super().resume_partitions(held)
+
+
+class InOrder:
+    """Which offset a partition is committed at, for apps whose one agent takes the records of a
+    partition one after the other: when one is acknowledged, all before it are.
+
+    Faust's own reckoning waits for every offset in between, and takes the ends of the gaps that the
+    markers of transactions leave for acknowledged twice, after which it goes on by one or two
+    offsets a commit. Measured with faust-streaming 0.15.3 on a real Kafka: of 1071 records read,
+    63 committed, and all others kept in memory.
+    """
+
+    _acked: dict[Any, list[int]]
+    _acked_index: dict[Any, set[int]]
+
+    def _new_offset(self, tp: Any) -> int | None:
+        acked = self._acked[tp]
+        if not acked:
+            return None
+        newest = max(acked)
+        acked.clear()
+        self._acked_index[tp].clear()
+        return newest + 1
+
+    async def _add_gap(self, tp: Any, offset_from: int, offset_to: int) -> None:
+        """Gaps do not matter here."""
 
 
 def _credentials(settings: KafkaSettings) -> Any:

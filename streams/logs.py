@@ -29,6 +29,17 @@ class LogLevel(StrEnum):
     ERROR = "error"
 
 
+_INDISCREET = ("urllib3", "clickhouse_connect")
+"""They log whole URLs, in which the parameters of a query stand, also in their tracebacks. What
+goes wrong there is raised to us as well, and we say it."""
+
+
+def _discreet(record: logging.LogRecord) -> bool:
+    """Whether a library's record is written. A filter and not a level of their loggers, because
+    clickhouse-connect sets the level of urllib3 itself when it is imported."""
+    return record.levelno >= logging.CRITICAL or record.name.partition(".")[0] not in _INDISCREET
+
+
 def set_up_logs(role: str, log_format: LogFormat, level: LogLevel) -> None:
     """Configure structlog and the standard library for this process. Every event names ``role``."""
     number = logging.getLevelNamesMapping()[level.name]
@@ -62,8 +73,6 @@ def set_up_logs(role: str, log_format: LogFormat, level: LogLevel) -> None:
             processors=[structlog.stdlib.ProcessorFormatter.remove_processors_meta, renderer],
         )
     )
+    handler.addFilter(_discreet)
     # Libraries say at "info" what is of no use to an operator.
-    for chatty in ("urllib3", "clickhouse_connect"):
-        # They log whole URLs, in which the parameters of a query stand.
-        logging.getLogger(chatty).setLevel(logging.ERROR)
     logging.basicConfig(level=max(number, logging.WARNING), handlers=[handler], force=True)

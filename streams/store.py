@@ -9,13 +9,16 @@ from __future__ import annotations
 import contextlib
 import time
 from collections.abc import Callable, Iterator, Mapping
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 import confluent_kafka
 import pyarrow as pa
 import structlog
+from clickhouse_connect.driver import exceptions
+from prometheus_client import CollectorRegistry
 
-from sinks.clickhouse import StoreSettings, connect, insert_columns
+from sinks.clickhouse import StoreSettings, connect, insert_columns, sorted_error
 from sinks.embedded_store import EmbeddedStore
 from sinks.errors import Permanent, Retryable
 from sinks.http_face import HttpFace, HttpFaceSettings
@@ -26,6 +29,8 @@ from streams.errors import UnavailableError
 from streams.internal_topics import topic_specs
 from streams.kafka import results_consumer
 from streams.kafka_topics import check_broker, ensure_topics
+from streams.metrics_port import metrics_port, new_registry
+from streams.metrics_store import SIZES_SQL, StoreMetrics, TableSize, TableSizes
 from streams.stopping import stop_signals
 from streams.store_loop import STORED, Consumer, Store, StoreCounts, StoreRoleSettings
 from streams.supervise import report_ready
@@ -46,13 +51,16 @@ def run(config: Config) -> int:
     stop = stop_signals()
     check_broker(kafka)
     ensure_topics(kafka, topic_specs(kafka))
-    run_store(
-        config.store,
-        results_consumer(kafka, kafka.topic("store")),
-        stop,
-        topics={kafka.topic(name): table for name, table in STORED.items()},
-        on_ready=report_ready,
-    )
+    registry = new_registry()
+    with metrics_port(config.metrics, registry):
+        run_store(
+            config.store,
+            results_consumer(kafka, kafka.topic("store")),
+            stop,
+            topics={kafka.topic(name): table for name, table in STORED.items()},
+            on_ready=report_ready,
+            registry=registry,
+        )
     return 0
 
 
@@ -65,33 +73,62 @@ def run_store(
     topics: Mapping[str, Table] = STORED,
     consumer_factory: ConsumerFactory = confluent_kafka.Consumer,
     on_ready: Callable[[str], None] | None = None,
+    registry: CollectorRegistry | None = None,
 ) -> StoreCounts:
     """Run until ``stop()`` is true; returns what was done.
 
     ``kafka``: librdkafka's settings of a consumer that reads committed records and does not commit
     by itself. ``topics``: full names of topics and their tables. ``on_ready`` is called once with
-    the store's HTTP address, when it can be read. A server that is not up yet is waited for.
-    Raises UnavailableError, one line that says what to do, if the store is locked, refuses us or
-    has another schema.
+    the store's HTTP address, when it can be read. ``registry``: where metrics go. A server that is
+    not up yet is waited for. Raises UnavailableError, one line that says what to do, if the store
+    is locked, refuses us or has another schema.
     """
     role = role or StoreRoleSettings()
     try:
         with _opened(settings, role, stop) as (client, address):
             if client is None:
                 return StoreCounts()
+            registry = registry if registry is not None else CollectorRegistry()
+            registry.register(TableSizes(sizes_of(settings, address)))
             if on_ready is not None:
                 on_ready(address)
 
             def insert(table: Table, columns: pa.Table) -> None:
                 insert_columns(client, table, columns, database=settings.database)
 
-            store = Store(consumer_factory(dict(kafka)), insert, role, topics=topics)
+            store = Store(
+                consumer_factory(dict(kafka)),
+                insert,
+                role,
+                topics=topics,
+                metrics=StoreMetrics(registry),
+            )
             log.info("store_started", address=address)
             store.run(stop)
             log.info("store_stopped", rows=store.counts.rows, refused=store.counts.refused)
             return store.counts
     except Permanent as error:
         raise UnavailableError(str(error), "store") from None
+
+
+def sizes_of(settings: StoreSettings, address: str) -> Callable[[], list[TableSize]]:
+    """Asks for the sizes of the tables, over a connection of its own that is made when it is first
+    needed: scrapes come from other threads than inserts. ``address``: of the embedded store."""
+    held: list[Client] = []
+    if settings.is_embedded:
+        settings = replace(settings, http_port=int(address.rpartition(":")[2]))
+
+    def ask() -> list[TableSize]:
+        try:
+            if not held:
+                held.append(connect(settings))
+            found = held[0].query(SIZES_SQL, parameters={"db": settings.database}).result_rows
+        except exceptions.Error as error:
+            held.clear()
+            raise sorted_error(error, "the question for table sizes") from None
+        return [TableSize(str(table), int(rows), int(size)) for table, rows, size in found]
+
+    return ask
 
 
 @contextlib.contextmanager

@@ -17,6 +17,7 @@ import time
 import uuid
 from collections.abc import Callable, Iterator, Sequence, Sized
 from contextlib import ExitStack
+from dataclasses import replace
 from functools import partial
 from operator import methodcaller
 from typing import TYPE_CHECKING, TypeVar
@@ -25,23 +26,31 @@ import confluent_kafka
 import structlog
 from confluent_kafka import KafkaError, KafkaException, Message, TopicPartition
 
-from streams.clock import wall_ms
+from streams.clock import ClockSteps, wall_ms
 from streams.codecs import warm_up
 from streams.errors import UnavailableError
 from streams.failpoints import reached
 from streams.intake import Place, decode_clock
 from streams.internal_topics import PAIRS, REFERENCES, SHADOWS, topic_specs
-from streams.kafka import input_consumer, producer, results_consumer, transactional_producer
+from streams.kafka import (
+    StartAt,
+    input_consumer,
+    producer,
+    results_consumer,
+    transactional_producer,
+)
 from streams.kafka_topics import check_broker, ensure_topics
 from streams.metrics_port import metrics_port, new_registry
 from streams.metrics_summarize import SummarizeMetrics
+from streams.output import Output
 from streams.pair_settings import Enabled
 from streams.pairing import Pairing
+from streams.patience import NOT_PASSING
+from streams.positions import Positions
 from streams.reference_book import ReferenceBook
 from streams.shadow_book import ShadowBook, Shadows
 from streams.stopping import stop_signals
 from streams.summarizer import (
-    OutgoingRecord,
     Summarizer,
     SummarizeSettings,
     TooManyDeadLettersError,
@@ -104,32 +113,28 @@ class Worker:
         clock_ms: Callable[[], int] = wall_ms,
         between_flushes: Callable[[], None] = _nothing,
         metrics: SummarizeMetrics | None = None,
+        start: StartAt = StartAt.EARLIEST,
     ) -> None:
         self._metrics = metrics
         self._summarizer = summarizer
         self._settings = settings
         self._consumer = consumer
-        self._make_producer = make_producer
-        self._producer = make_producer()
-        self._transactional = transactional
+        self._stop: Callable[[], bool] = bool
+        self._output = Output(make_producer, consumer, transactional, internal, self._stopping)
         self._topics = list(topics)
         self._pairing = summarizer.pairing
         if self._pairing is not None:
             self._topics.append(self._pairing.topic)
         self._between_flushes = between_flushes
-        self._internal = internal
         self._clock_ms = clock_ms
-        self._refused = 0
+        self._steps = ClockSteps(clock_ms)
         self._failed = False
-        self._undelivered = 0
-        self._uncommitted: dict[Place, TopicPartition] = {}
-        self._stop: Callable[[], bool] = bool
+        self._positions = Positions(consumer, start, self._lost, self._stopping)
 
     def run(self, stop: Callable[[], bool]) -> None:
         """Read and flush until ``stop`` says so; then flush what was read and leave the group."""
         self._stop = stop
-        if self._transactional:
-            self._patiently(self._producer.init_transactions)
+        self._output.open()
         self._consumer.subscribe(
             self._topics,
             on_assign=self._on_assign,
@@ -175,7 +180,9 @@ class Worker:
                 (halves if message.topic() == pairs else good).append(message)
             elif error.code() == KafkaError._PARTITION_EOF:  # noqa: SLF001 - its public name
                 continue
-            elif error.fatal() or error.code() in _NOT_PASSING:
+            elif error.code() == KafkaError._AUTO_OFFSET_RESET:  # noqa: SLF001
+                self._go_on_after_gap((message.topic() or "", message.partition() or 0))
+            elif error.fatal() or error.code() in NOT_PASSING:
                 raise KafkaException(error)
             else:
                 log.warning("kafka error while reading", error=error.name())
@@ -185,6 +192,9 @@ class Worker:
             self._summarizer.take(part, self._clock_ms())
             if self._summarizer.full and not self._flush_or_rewind():
                 return  # the rest will be read again too
+
+    def _stopping(self) -> bool:
+        return self._stop()
 
     def _flush_or_rewind(self) -> bool:
         """Whether what was read is safe now; if not, it will be read again."""
@@ -196,138 +206,27 @@ class Worker:
     def _flush(self) -> bool:
         """Whether what was read is safe now; if not, it is forgotten."""
         began = time.monotonic()
+        if step_ms := self._steps.look():
+            log.warning("clock_was_set", by_ms=step_ms)
+            self._summarizer.intake.clock_stepped(step_ms)
         at_end = self._at_end()
         records = self._summarizer.flush(self._clock_ms(), at_end)
         reached("summarize.drained")
         offsets = self._summarizer.offsets()
-        if not records and not offsets and not self._uncommitted:
+        if not records and not offsets and not self._output.waiting:
             return True
-        if self._transactional:
-            if not self._transact(records, offsets):
-                self._summarizer.forget()
-                if self._metrics is not None:
-                    self._metrics.refused()
-                return False
-        else:
-            self._write_plainly(records, offsets)
+        if not self._output.write(records, offsets):
+            self._summarizer.forget()
+            if self._metrics is not None:
+                self._metrics.refused()
+            return False
         if self._metrics is not None:
             seconds = time.monotonic() - began
             partitions = self._summarizer.intake.partitions
             self._metrics.flushed(partitions, self._lag_of, seconds, self._clock_ms())
+            self._metrics.turned_away(self._summarizer.accumulator.turned_away())
         self._summarizer.committed()
         return True
-
-    def _transact(
-        self, records: Sequence[OutgoingRecord], offsets: Sequence[TopicPartition]
-    ) -> bool:
-        """Whether the transaction was committed; if not, it never happened."""
-        try:
-            self._producer.begin_transaction()
-            reached("summarize.begun")
-            self._produce(records)
-            reached("summarize.produced")
-            if offsets:
-                group = self._consumer.consumer_group_metadata()
-                self._patiently(
-                    lambda seconds: self._producer.send_offsets_to_transaction(
-                        list(offsets), group, seconds
-                    )
-                )
-            reached("summarize.sent")
-            self._patiently(self._producer.commit_transaction)
-            reached("summarize.committed")
-        except KafkaException as error:
-            self._undo(error)
-            return False
-        self._refused = 0
-        return True
-
-    def _undo(self, error: KafkaException) -> None:
-        """End a transaction that was refused. Raises ``error`` where going on cannot help."""
-        cause = error.args[0]
-        ended = cause.fatal()  # the broker has ended it and lets this producer do nothing more
-        if self._refused >= _MOST_REFUSALS or not (ended or cause.txn_requires_abort()):
-            raise error
-        self._refused += 1
-        log.warning("transaction refused, reading again", error=cause.name())
-        if not ended:
-            try:
-                self._patiently(self._producer.abort_transaction)
-            except KafkaException as worse:
-                ended = worse.args[0].fatal()
-                if not ended:
-                    raise
-        if ended:
-            log.warning("producer_replaced", error=cause.name())
-            self._producer = self._make_producer()
-            self._patiently(self._producer.init_transactions)
-
-    def _patiently(self, call: Callable[[float], object]) -> None:
-        """Make a call again until a broker has answered: librdkafka goes on where it stood. While
-        nobody answers there is nothing else to do, but to stop when we are told to."""
-        while True:
-            try:
-                call(_CALL_S)
-            except KafkaException as error:
-                cause = error.args[0]
-                passing = cause.retriable() or cause.code() in _NO_ANSWER
-                if cause.fatal() or cause.txn_requires_abort() or not passing or self._stop():
-                    raise
-                log.warning("kafka does not answer, waiting", error=cause.name())
-            else:
-                return
-
-    def _write_plainly(
-        self, records: Sequence[OutgoingRecord], offsets: Sequence[TopicPartition]
-    ) -> None:
-        """Records, and when Kafka has them, offsets. Where these are refused, the records cannot be
-        taken back: the offsets are kept and committed with the next ones, and if the partitions are
-        taken away before, their next owner counts some messages again."""
-        self._produce(records)
-        if self._producer.flush(30) or self._undelivered:
-            raise KafkaException(KafkaError(KafkaError._MSG_TIMED_OUT))  # noqa: SLF001
-        reached("summarize.acknowledged")
-        self._uncommitted |= {(each.topic, each.partition): each for each in offsets}
-        if not self._uncommitted:
-            return
-        wanted = list(self._uncommitted.values())
-        try:
-            answers = self._consumer.commit(offsets=wanted, asynchronous=False)
-        except KafkaException as error:
-            # As a rule a rebalance: after it we are told which partitions are still ours.
-            if error.args[0].fatal() or error.args[0].code() in _NOT_PASSING:
-                raise
-            log.warning("commit refused, trying again", error=error.args[0].name())
-            return
-        for answer in answers:
-            if answer.error is None:
-                self._uncommitted.pop((answer.topic, answer.partition), None)
-            else:
-                log.warning(
-                    "commit refused, trying again",
-                    topic=answer.topic,
-                    partition=answer.partition,
-                    error=answer.error.name(),
-                )
-
-    def _produce(self, records: Sequence[OutgoingRecord]) -> None:
-        for record in records:
-            topic = self._internal(record.topic)
-            while True:
-                try:
-                    # Partition -1 is librdkafka's way to say: choose by the key.
-                    self._producer.produce(
-                        topic, record.value, record.key, record.partition, self._delivered
-                    )
-                    break
-                except BufferError:
-                    self._producer.poll(0.1)  # the local queue is full: let it drain
-
-    def _delivered(self, error: KafkaError | None, message: Message) -> None:
-        """Without transactions nobody else says that a record was given up."""
-        del message
-        if error is not None:
-            self._undelivered += 1
 
     def _at_end(self) -> dict[Place, bool]:
         """Whether each partition has been read to its end, from the broker's last answer."""
@@ -351,22 +250,20 @@ class Worker:
             return
         totals: dict[str, int] = {}
         starts = []
-        for committed in self._committed(partitions):
+        for committed in self._positions.committed(partitions):
             topic = committed.topic
             if self._pairing is not None and topic == self._pairing.topic:
                 number = committed.partition
                 start = self._pairing.assign(number, committed.offset, committed.metadata)
                 starts.append(TopicPartition(topic, number, start))
                 continue
-            starts.append(TopicPartition(topic, committed.partition))
             if topic not in totals:
-                totals[topic] = self._partitions_of(topic)
+                totals[topic] = self._positions.partitions_of(topic)
             clock = decode_clock(committed.metadata)
             place = (topic, committed.partition)
             self._summarizer.intake.assign(place, totals[topic], clock, self._clock_ms())
-            if committed.offset >= 0:
-                self._summarizer.intake.partitions[place].next_offset = committed.offset
-        consumer.assign(starts)  # pairs from where their tail begins, the rest as committed
+            starts.append(TopicPartition(*place, self._begin(place, committed.offset)))
+        consumer.assign(starts)  # pairs from where their tail begins
         log.info("partitions assigned", count=len(partitions))
 
     def _on_revoke(
@@ -389,30 +286,26 @@ class Worker:
         self._drop(partitions)
         self._rewind()
 
-    def _committed(self, places: list[TopicPartition]) -> list[TopicPartition]:
-        """What is committed. A worker that died in a transaction holds that back until the broker
-        has ended its transaction."""
-        found: list[TopicPartition] = []
+    def _begin(self, place: Place, committed: int) -> int:
+        start = self._positions.begin(place, committed)
+        self._summarizer.intake.partitions[place].next_offset = start
+        return start
 
-        def ask(seconds: float) -> None:
-            found[:] = self._consumer.committed(places, timeout=seconds)
+    def _lost(self, place: Place, first: int, until: int) -> None:
+        self._summarizer.lost(place, first, until, self._clock_ms())
 
-        self._patiently(ask)
-        return found
-
-    def _partitions_of(self, topic: str) -> int:
-        count = 0
-
-        def ask(seconds: float) -> None:
-            nonlocal count
-            count = len(self._consumer.list_topics(topic, timeout=seconds).topics[topic].partitions)
-
-        self._patiently(ask)
-        return count
+    def _go_on_after_gap(self, place: Place) -> None:
+        """The position of a partition is no longer in the topic."""
+        intake = self._summarizer.intake.partitions.get(place)
+        # In pairs, what is gone are halves that have found no other half.
+        start = confluent_kafka.OFFSET_BEGINNING
+        if intake is not None:
+            start = self._begin(place, max(intake.next_offset, 0))
+        self._consumer.seek(TopicPartition(*place, start))
 
     def _drop(self, partitions: list[TopicPartition]) -> None:
+        self._output.given_up(partitions)
         for partition in partitions:
-            self._uncommitted.pop((partition.topic, partition.partition), None)
             if self._pairing is not None and partition.topic == self._pairing.topic:
                 self._pairing.revoke(partition.partition)
             else:
@@ -425,57 +318,26 @@ class Worker:
         places = [TopicPartition(*place) for place in intake.partitions]
         if not places:
             return
-        for committed in self._committed(places):
+        for committed in self._positions.committed(places):
             place = (committed.topic, committed.partition)
             total = intake.partitions[place].partitions
             intake.assign(place, total, decode_clock(committed.metadata), self._clock_ms())
-            position = TopicPartition(*place)
-            position.offset = (
-                committed.offset if committed.offset >= 0 else confluent_kafka.OFFSET_BEGINNING
-            )
-            if committed.offset >= 0:
-                intake.partitions[place].next_offset = committed.offset
-            self._consumer.seek(position)
+            start = self._begin(place, committed.offset)
+            self._consumer.seek(TopicPartition(*place, start))
 
     def _rewind_pairs(self) -> None:
         if self._pairing is None or not self._pairing.owned:
             return
         places = [TopicPartition(self._pairing.topic, number) for number in self._pairing.owned]
-        for committed in self._committed(places):
+        for committed in self._positions.committed(places):
             number = committed.partition
             start = self._pairing.assign(number, committed.offset, committed.metadata)
             self._consumer.seek(TopicPartition(self._pairing.topic, number, start))
 
 
-_CALL_S = 2.0
-"""How long one call waits for a broker before we look whether to stop."""
-
-_MOST_REFUSALS = 5
-"""In a row; then it is not a rebalance, and a new process is the better start."""
-
-_NO_ANSWER = frozenset(
-    {
-        KafkaError._TIMED_OUT,  # noqa: SLF001 - its public name
-        KafkaError._TRANSPORT,  # noqa: SLF001
-        KafkaError._WAIT_COORD,  # noqa: SLF001
-        KafkaError.UNSTABLE_OFFSET_COMMIT,
-        KafkaError.COORDINATOR_LOAD_IN_PROGRESS,
-        KafkaError.COORDINATOR_NOT_AVAILABLE,
-        KafkaError.NOT_COORDINATOR,
-        KafkaError.REQUEST_TIMED_OUT,
-    }
-)
-
-_NOT_PASSING = frozenset(
-    {
-        KafkaError.TOPIC_AUTHORIZATION_FAILED,
-        KafkaError.GROUP_AUTHORIZATION_FAILED,
-        KafkaError._AUTHENTICATION,  # noqa: SLF001
-        KafkaError._AUTO_OFFSET_RESET,  # noqa: SLF001
-        KafkaError.OFFSET_METADATA_TOO_LARGE,
-    }
-)
-"""Errors that waiting does not cure: reading on would mean reading nothing, quietly."""
+def always_models(config: Config) -> tuple[str, ...]:
+    """Models that the configuration names are followed, however many others came before them."""
+    return tuple(dict.fromkeys((*config.limits.always_models, *config.models)))
 
 
 def worker_name() -> str:
@@ -512,7 +374,7 @@ def run(config: Config) -> int:
             config.inputs,
             config.time,
             config.summarize,
-            config.limits,
+            replace(config.limits, always_models=always_models(config)),
             config.events,
             book.of,
             kafka.partitions,
@@ -530,6 +392,7 @@ def run(config: Config) -> int:
             kafka.topic,
             between_flushes=between_flushes,
             metrics=SummarizeMetrics(registry),
+            start=kafka.start,
         )
         if config.summarize.compiled:
             warm_up()
@@ -539,5 +402,11 @@ def run(config: Config) -> int:
         except TooManyDeadLettersError as error:
             raise UnavailableError(
                 str(error), "summarize", "correct the producer or the format of the topic"
+            ) from None
+        except KafkaException as error:
+            raise UnavailableError(
+                f"Kafka: {error.args[0].name()}",
+                "summarize",
+                "what was not committed will be read again; are brokers and group in order?",
             ) from None
     return 0

@@ -17,9 +17,11 @@ from typing import TYPE_CHECKING
 import structlog
 
 from streams.embedded_broker import command as broker_command
+from streams.errors import UserError
 from streams.internal_topics import topic_specs
 from streams.kafka import embedded_at
 from streams.kafka_topics import check_broker, ensure_topics
+from streams.metrics_port import write_targets
 from streams.reference_files import load_references, publish_references
 from streams.supervise import Role, Supervisor
 
@@ -31,6 +33,10 @@ log = structlog.get_logger()
 RUN_FOLDER = Path("var/run")
 LOG_FOLDER = Path("var/log")
 BOOTSTRAP_VARIABLE = "DRIFTLINE__KAFKA__BOOTSTRAP"
+METRICS_VARIABLE = "DRIFTLINE__METRICS__PORT"
+TARGETS_FILE = "prometheus.json"
+"""In the run folder: the roles' metrics ports, for ``file_sd_configs`` of Prometheus."""
+_LAST_PORT = 65_535
 _BROKER_READY_MS = 20_000
 _ROLE_READY_MS = 60_000
 
@@ -47,6 +53,7 @@ def start_all(
     address in it."""
     references = load_references(config.references)
     environment: dict[str, str] = {}
+    ports = metrics_ports(config)
     if config.kafka.embedded:
         config = _start_broker(config, supervisor, input_partitions)
         environment[BOOTSTRAP_VARIABLE] = config.kafka.bootstrap
@@ -61,12 +68,36 @@ def start_all(
                 _argv(arguments, config_path),
                 service=service,
                 ready_file=RUN_FOLDER / f"{name}.ready",
-                environment=environment,
+                environment={**environment, **_port_variable(ports.get(name))},
             )
         )
     for name, _, _ in _roles(config):
         supervisor.wait_ready(name, _ROLE_READY_MS)
+    if ports:
+        host = config.metrics.host
+        targets = {name: f"{host}:{port}" for name, port in ports.items()}
+        targets["serve"] = f"{config.serve.host}:{config.serve.port}"
+        write_targets(RUN_FOLDER / TARGETS_FILE, targets)
+        log.info("metrics_ports", targets=str(RUN_FOLDER / TARGETS_FILE), **ports)
     return config
+
+
+def metrics_ports(config: Config) -> dict[str, int]:
+    """The metrics port of each role, counted on from ``metrics.port``; none if that is 0. ``serve``
+    has its metrics where it serves. Raises `UserError` if they go beyond 65535."""
+    first = config.metrics.port
+    if not first:
+        return {}
+    names = [name for name, _, _ in _roles(config) if name != "serve"]
+    if first + len(names) - 1 > _LAST_PORT:
+        raise UserError(
+            f"too high for {len(names)} roles", "metrics.port", f"take {_LAST_PORT - 999} or less"
+        )
+    return {name: first + index for index, name in enumerate(names)}
+
+
+def _port_variable(port: int | None) -> dict[str, str]:
+    return {} if port is None else {METRICS_VARIABLE: str(port)}
 
 
 def _roles(config: Config) -> list[tuple[str, str, bool]]:

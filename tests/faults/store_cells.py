@@ -1,0 +1,111 @@
+"""A5 to A9 for the store: it dies between an insert and its commit."""
+
+from __future__ import annotations
+
+import socket
+import time
+from collections import Counter
+from functools import partial
+from typing import Final
+
+import httpx2
+
+from streams.internal_topics import DEADLETTERS, INTAKE
+from tests.faults.cells import Cell, Stage, Tier
+from tests.faults.checker import Report
+from tests.faults.roles import wait_until
+from tests.faults.scene import Change, Scene
+from tests.faults.topic_reading import rows
+
+STEPS: Final = ("store.taken", "store.inserted", "store.stored")
+
+
+def free_port() -> int:
+    with socket.socket() as one:
+        one.bind(("127.0.0.1", 0))
+        return int(one.getsockname()[1])
+
+
+def ask(port: int, query: str) -> list[list[str]]:
+    """The rows of an answer; none while the store is not there."""
+    try:
+        answer = httpx2.post(f"http://127.0.0.1:{port}/", content=query.encode(), timeout=10)
+    except httpx2.HTTPError:
+        return []
+    return [line.split("\t") for line in answer.text.splitlines()] if answer.is_success else []
+
+
+def killed_at(steps: tuple[str, ...], stage: Stage) -> Report:
+    """Killed at each of some steps; what is in the tables at the end is what is in the topics."""
+    port = free_port()
+    with (
+        Scene(
+            stage.address, stage.folder, stage.seed, change=stage.change, store_port=port
+        ) as scene,
+        scene.traffic,
+    ):
+        worker = scene.start("summarize")
+        worker.wait_ready()
+        for step in steps:
+            scene.kill_at("store", step, 2, stage.kills)
+        last = scene.start("store")
+        last.wait_ready()
+        scene.traffic.end()
+        scene.wait_read()
+        scene.stop(worker)
+        scene.check()
+        wanted = {
+            "intake": Counter(
+                f"{row['partition']}/{row['first_offset']}"
+                for row in rows(scene.address, scene.internal(INTAKE))
+            ),
+            "dead_letters": Counter(
+                f"{row['partition']}/{row['offset']}"
+                for row in rows(scene.address, scene.internal(DEADLETTERS))
+            ),
+        }
+        queries = {
+            "intake": "SELECT concat(toString(partition), '/', toString(first_offset))"
+            " FROM driftline.intake FINAL FORMAT TSV",
+            "dead_letters": "SELECT concat(toString(partition), '/', toString(offset))"
+            " FROM driftline.dead_letters FINAL FORMAT TSV",
+        }
+
+        def found(table: str) -> Counter[str]:
+            return Counter(row[0] for row in ask(port, queries[table]))
+
+        def all_there() -> bool:
+            return all(not (wanted[table] - found(table)) for table in wanted)
+
+        try:
+            wait_until("the store has everything", all_there, 20)
+        except AssertionError:
+            scene.report.notes.append(last.said()[-300:])
+        time.sleep(1)
+        for table, counts in wanted.items():
+            scene.report.compare(f"row of {table}", counts, found(table))
+        scene.stop(last)
+        return scene.report
+
+
+CELLS: Final = (
+    Cell(
+        "A5-A8 store",
+        "SIGKILL of the store at every step",
+        "offsets are committed after the rows are stored; a row's key is its identity",
+        partial(killed_at, STEPS),
+        Change("store-commits-first", ("store",)),
+        ("lost",),
+        tier=Tier.CHANGE,
+        kills=1,
+    ),
+    Cell(
+        "A6 store",
+        "SIGKILL of the store after an insert",
+        "offsets are committed after the rows are stored; a row's key is its identity",
+        partial(killed_at, ("store.inserted",)),
+        Change("store-commits-first", ("store",)),
+        ("lost",),
+        run_without=partial(killed_at, ("store.taken",)),
+    ),
+)

@@ -1,0 +1,69 @@
+"""Reading begins where it was left, and a gap is never passed over without a word."""
+
+from __future__ import annotations
+
+from typing import cast
+
+import confluent_kafka
+import pytest
+from confluent_kafka import KafkaError, KafkaException, TopicPartition
+
+from streams.kafka import StartAt
+from streams.positions import Positions
+
+PLACE = ("predictions", 0)
+
+
+class Broker:
+    """What Positions asks of a consumer. ``silent``: so many calls get no answer."""
+
+    def __init__(self, low: int, high: int, silent: int = 0) -> None:
+        self.low, self.high, self.silent = low, high, silent
+
+    def get_watermark_offsets(self, place: TopicPartition, timeout: float) -> tuple[int, int]:
+        if self.silent:
+            self.silent -= 1
+            raise KafkaException(KafkaError(KafkaError._TIMED_OUT))
+        return self.low, self.high
+
+
+def positions(
+    broker: Broker, lost: list[tuple[int, int]], start: StartAt = StartAt.EARLIEST
+) -> Positions:
+    return Positions(
+        cast("confluent_kafka.Consumer", broker),
+        start,
+        lambda _, first, until: lost.append((first, until)),
+        bool,
+    )
+
+
+@pytest.mark.parametrize(
+    ("committed", "low", "high", "begins", "lost"),
+    [
+        (7, 0, 20, 7, []),
+        (20, 0, 20, 20, []),
+        (7, 12, 20, 12, [(7, 12)]),
+        (7, 0, 3, 0, []),
+        (-1001, 5, 20, 5, []),
+    ],
+    ids=["as committed", "at the end", "deleted unread", "topic made again", "never committed"],
+)
+def test_where_reading_begins(
+    committed: int, low: int, high: int, begins: int, lost: list[tuple[int, int]]
+) -> None:
+    found: list[tuple[int, int]] = []
+    assert positions(Broker(low, high), found).begin(PLACE, committed) == begins
+    assert found == lost
+
+
+def test_latest_is_the_end_once_and_then_the_same_offset_until_something_is_committed() -> None:
+    broker = Broker(0, 20)
+    at = positions(broker, [], StartAt.LATEST)
+    assert at.begin(PLACE, -1001) == 20
+    broker.high = 50
+    assert at.begin(PLACE, -1001) == 20
+
+
+def test_a_broker_that_is_away_is_asked_again() -> None:
+    assert positions(Broker(0, 20, silent=3), []).begin(PLACE, 7) == 7
