@@ -73,9 +73,14 @@ if TYPE_CHECKING:
 log = structlog.get_logger()
 
 _TICK_S = 0.25
+_ASSIGNING_S = 0.02
 
 
 _Step = Callable[[delivery.ModelState, delivery.DeliverSettings, int], delivery.Stepped]
+
+
+class _Moved(Exception):
+    """Partitions were assigned anew while something was being written down."""
 
 
 @dataclass(slots=True)
@@ -178,15 +183,14 @@ class DeliverAgent:
 
     async def tick(self) -> None:
         """Time passes: pages that have waited, retries that are due."""
-        with suppress(Superseded):
-            for key in list(self._owned):
-                await self._step(
-                    key,
-                    None,
-                    lambda before, settings, now_ms: delivery.on_tick(
-                        before, settings, self._routes, now_ms, self._around(now_ms)
-                    ),
-                )
+        for key in list(self._owned):
+            await self._step(
+                key,
+                None,
+                lambda before, settings, now_ms: delivery.on_tick(
+                    before, settings, self._routes, now_ms, self._around(now_ms)
+                ),
+            )
         if self._metrics is not None:
             models = (self._delivery_state(key) for key in list(self._owned))
             self._metrics.waiting(sum(len(state.outbox.entries) for state in models))
@@ -210,29 +214,40 @@ class DeliverAgent:
 
     async def _turn(self, key: bytes, mine: _Waiting) -> None:
         """Do what waits for the model, ``mine`` among it, unless somebody has done it already.
-        Raises Superseded if the partition went away."""
-        async with self._lock(key):
-            if mine.done:
-                return
-            if mine.partition is not None and not self._has(mine.partition):
-                raise Superseded
-            batch = list(self._waiting[key])
-            for each in batch:
-                if each.partition is not None:
-                    self._owned[key] = each.partition
-            if key in self._owned:
-                before = after = self._delivery_state(key)
-                rows: list[ActionRow] = []
-                for each in batch:
-                    after, more = each.step(after, self._settings_of(key), self._clock_ms())
-                    rows.extend(more)
-                await self._keep(key, before, after, rows)
-            for each in batch:
-                each.done = True
-            del self._waiting[key][: len(batch)]
 
-    def _has(self, partition: int) -> bool:
-        return self._partitions is None or partition in self._partitions
+        While partitions are being assigned it waits, and begins again if they moved meanwhile.
+        Raises Superseded if the partition of ``mine`` is another worker's then.
+        """
+        while True:
+            while self._partitions is not None and not self._partitions:
+                await asyncio.sleep(_ASSIGNING_S)
+            async with self._lock(key):
+                if mine.done:
+                    return
+                partitions = self._partitions
+                if partitions is not None and not partitions:
+                    continue
+                if partitions and mine.partition is not None and mine.partition not in partitions:
+                    raise Superseded
+                with suppress(_Moved):
+                    await self._do(key, list(self._waiting[key]))
+                    return
+
+    async def _do(self, key: bytes, batch: list[_Waiting]) -> None:
+        """Take the steps of ``batch`` together, and write down what comes of them."""
+        for each in batch:
+            if each.partition is not None:
+                self._owned[key] = each.partition
+        if key in self._owned:
+            before = after = self._delivery_state(key)
+            rows: list[ActionRow] = []
+            for each in batch:
+                after, more = each.step(after, self._settings_of(key), self._clock_ms())
+                rows.extend(more)
+            await self._keep(key, before, after, rows)
+        for each in batch:
+            each.done = True
+        del self._waiting[key][: len(batch)]
 
     def _around(self, now_ms: int) -> delivery.Surroundings:
         return delivery.Surroundings(self._board.orders(now_ms), self._links.link)
@@ -286,12 +301,12 @@ class DeliverAgent:
         reached("deliver.published")
         await acknowledged(self._audited.pop(key, ()))
         if generation != self._generation:
-            raise Superseded  # whoever has the model now decides it again
+            raise _Moved
         if after != before:
             stored = self._deliveries.put(self._owned[key], key, delivery.encode_state(after))
             await acknowledged([stored])
         if generation != self._generation:
-            raise Superseded
+            raise _Moved
         self._resend.discard(key)
         reached("deliver.kept")
         # From here the audit rows are safe in the state, and what is published of them is exactly
@@ -344,9 +359,7 @@ class DeliverAgent:
 
     def _done(self, task: asyncio.Task[None]) -> None:
         self._tasks.discard(task)
-        if task.cancelled() or isinstance(task.exception(), Superseded):
-            return
-        if task.exception() is not None:
+        if not task.cancelled() and task.exception() is not None:
             # What was to be said is in the state and is said again when the model is taken up.
             log.error("deliver_task_failed", error=type(task.exception()).__name__)
 
@@ -370,14 +383,14 @@ class DeliverAgent:
             outcome = await delivery.deliver_entry(entry, self._receivers, self._clock_ms())
             answered = outcome.state is not DeliveryState.RETRY
             reached("deliver.answered")
-            async with self._lock(key):
-                if key not in self._owned:
-                    return  # the partition went away: its new owner sends again, same key
-                before = self._delivery_state(key)
-                after, rows = delivery.on_delivery(
-                    before, entry, outcome, self._settings_of(key), self._routes, self._clock_ms()
-                )
-                await self._keep(key, before, after, rows)
+            # If the partition went away, its new owner sends again under the same key.
+            await self._step(
+                key,
+                None,
+                lambda before, settings, now_ms: delivery.on_delivery(
+                    before, entry, outcome, settings, self._routes, now_ms
+                ),
+            )
         finally:
             self._pacer.end(
                 entry.receiver, self._clock_ms(), urgent=entry.urgent, answered=answered
