@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable
+from typing import Any
 
 import pytest
 from confluent_kafka import Consumer, KafkaError, KafkaException, Producer, TopicPartition
@@ -51,8 +52,13 @@ def read(consumer: Consumer, count: int, within_s: float = 15.0) -> list[bytes]:
     return values
 
 
+def from_start(settings: KafkaSettings, group: str) -> dict[str, Any]:
+    """As the worker's consumer; it decides itself where to begin, here that is the beginning."""
+    return {**kafka.input_consumer(settings, group), "auto.offset.reset": "earliest"}
+
+
 def reader(settings: KafkaSettings, topic: str, group: str) -> Consumer:
-    consumer = Consumer(kafka.input_consumer(settings, group))
+    consumer = Consumer(from_start(settings, group))
     consumer.assign([TopicPartition(topic, 0, 0)])
     return consumer
 
@@ -65,7 +71,7 @@ def test_a_group_reads_what_was_produced_once(real_kafka: RealKafka, unique: Uni
     for value in sent:
         producer.produce(topic, value, key=value)
     assert producer.flush(10) == 0
-    consumer = Consumer(kafka.input_consumer(settings, unique("g")))
+    consumer = Consumer(from_start(settings, unique("g")))
     consumer.subscribe([topic])
     try:
         assert sorted(read(consumer, 500)) == sorted(sent)
@@ -124,7 +130,7 @@ def test_a_zombie_is_fenced_by_its_successor(real_kafka: RealKafka, unique: Uniq
 def test_offset_metadata_survives_a_transaction(real_kafka: RealKafka, unique: Unique) -> None:
     settings, topic = real(real_kafka), topic_on(real_kafka, unique("t"))
     group = unique("g")
-    consumer = Consumer(kafka.input_consumer(settings, group))
+    consumer = Consumer(from_start(settings, group))
     consumer.subscribe([topic])
     producer = Producer(kafka.transactional_producer(settings, unique("x")))
     producer.init_transactions(20)
@@ -144,7 +150,7 @@ def test_offset_metadata_survives_a_transaction(real_kafka: RealKafka, unique: U
     finally:
         consumer.close()
     # Another process, later: a new member of the same group.
-    successor = Consumer(kafka.input_consumer(settings, group))
+    successor = Consumer(from_start(settings, group))
     try:
         assert committed(successor, topic) == (1, WATERMARK)
     finally:
@@ -156,12 +162,12 @@ def test_offset_metadata_survives_a_plain_commit_and_a_crash(unique: Unique) -> 
     with own_kafka() as broker:
         settings, topic = real(broker), topic_on(broker, unique("t"))
         group = unique("g")
-        consumer = Consumer(kafka.input_consumer(settings, group))
+        consumer = Consumer(from_start(settings, group))
         consumer.commit(offsets=[TopicPartition(topic, 0, 7, WATERMARK)], asynchronous=False)
         consumer.close()
         broker.kill()
         broker.start()
-        successor = Consumer(kafka.input_consumer(settings, group))
+        successor = Consumer(from_start(settings, group))
         try:
             assert committed(successor, topic) == (7, WATERMARK)
         finally:
@@ -175,10 +181,10 @@ def test_offset_metadata_survives_a_plain_commit_on_the_embedded_broker(
     settings = KafkaSettings(bootstrap=embedded_at(embedded_broker))
     topic, group = unique("t"), unique("g")
     check_broker(settings, [topic])
-    consumer = Consumer(kafka.input_consumer(settings, group))
+    consumer = Consumer(from_start(settings, group))
     consumer.commit(offsets=[TopicPartition(topic, 0, 7, WATERMARK)], asynchronous=False)
     consumer.close()
-    successor = Consumer(kafka.input_consumer(settings, group))
+    successor = Consumer(from_start(settings, group))
     try:
         assert committed(successor, topic) == (7, WATERMARK)
     finally:
