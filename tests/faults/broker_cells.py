@@ -16,7 +16,7 @@ from tests.faults.checker import Report
 from tests.faults.roles import RoleProcess, Trouble
 from tests.faults.scene import Change, Scene
 from tests.faults.soak import resident_mb
-from tests.faults.summarize_cells import COMMITS_LONG_BEFORE, PLAINLY, finish
+from tests.faults.summarize_cells import COMMITS_LONG_BEFORE, PLAINLY, finish, killed_at_random
 from tests.faults.traffic import PARTITIONS, Sent
 
 DOWN_S: Final = 10.0
@@ -224,6 +224,7 @@ CELLS: Final = (
         rebalance_storm,
         COMMITS_LONG_BEFORE,
         ("lost", "gap"),
+        run_without=killed_at_random,
     ),
     Cell(
         "B6",

@@ -10,7 +10,7 @@ import time
 from typing import Final
 
 from tests.faults.broker_cells import finish_alive
-from tests.faults.cells import Cell, Stage, Tier
+from tests.faults.cells import Cell, Stage
 from tests.faults.checker import Report
 from tests.faults.mock_broker import (
     COORDINATOR_NOT_AVAILABLE,
@@ -102,8 +102,6 @@ CELLS: Final = (
         _commits,
         Change("dies-at-refused-commit"),
         ("stuck",),
-        tier=Tier.CHANGE,
-        guard_tier=Tier.CHANGE,
         kills=1,
     ),
 )
