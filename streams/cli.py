@@ -206,8 +206,9 @@ def profile(
     """Make a reference: what normal looks like, from data you trust."""
     settings = _load(config)
     from streams import profile as command
+    from streams.profile_selection import Selection
 
-    selection = command.Selection.of(features, latency, segments, rename, times)
+    selection = Selection.of(features, latency, segments, rename, times)
     _exit_with(command.run(settings, source, model, out, selection))
 
 

@@ -139,7 +139,8 @@ def _start(supervisor: Supervisor, folder: Path, samples: Path) -> tuple[Config,
     from streams.config import load_config
     from streams.demo_traffic import LOANS
     from streams.demo_watch import Addresses
-    from streams.profile import Selection, profile
+    from streams.profile import profile
+    from streams.profile_selection import Selection
     from streams.up import LOG_FOLDER, start_all
 
     reference = folder / "car_loan.reference.json"

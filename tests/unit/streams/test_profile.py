@@ -21,7 +21,8 @@ from detectors.reference import from_json, reference_from_table
 from sinks.errors import Permanent
 from streams.config import Config
 from streams.errors import UnavailableError, UserError
-from streams.profile import MOST_CELLS, Selection, profile, run
+from streams.profile import profile, run
+from streams.profile_selection import MOST_CELLS, Selection
 
 TABLE = pa.table(
     {
