@@ -72,11 +72,7 @@ def connect(app: faust.App, settings: KafkaSettings) -> None:
             )
             return consumer
 
-    # On the embedded broker holding streams back was measured to lose the first records instead.
-    first: Any = Consumer if settings.embedded else SeekFirst
-
-    class CommittedConsumer(first):  # type: ignore[misc]
-        # Faust's own classes have no types, so what is put in front of them is not checked either.
+    class CommittedConsumer(SeekFirst):
         _new_offset = InOrder._new_offset  # noqa: SLF001
         _add_gap = InOrder._add_gap  # noqa: SLF001
 

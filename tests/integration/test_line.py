@@ -234,9 +234,11 @@ class Traffic:
         self._producer.poll(0)
 
     def end(self) -> None:
-        """A later event in each partition, so that the windows before it close."""
+        """A later event in each partition, so that the windows before it close: the last events
+        are two seconds after the last call of `second` began its own, a window of theirs may end
+        five seconds later, and the watermark is half a second behind."""
         for _ in range(PARTITIONS):
-            ts = self.base_ms + SECONDS * 1_000 + 7_000
+            ts = self.base_ms + SECONDS * 1_000 + 2_000 + 5_000 + 500
             event = {"ts": ts, "model": "clock", "version": "1", "role": "production"}
             self._send(json.dumps(event).encode())
             self.sent.events["clock"] += 1
