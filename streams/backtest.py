@@ -29,15 +29,8 @@ from detectors.incident import ModelPolicy
 from detectors.reference import Reference
 from detectors.release import ALL, Role
 from detectors.verdict import Verdict
-from streams.backtest_outcome import (
-    BacktestOutcome,
-    Budget,
-    Counted,
-    PolicyOutcome,
-    Scorer,
-    Truth,
-    events_of,
-)
+from streams.backtest_outcome import BacktestOutcome, Budget, Counted, PolicyOutcome, Truth
+from streams.backtest_score import Scorer, events_of
 from streams.evidence import EvidenceSettings
 from streams.inputs import InputSettings
 from streams.intake import Place

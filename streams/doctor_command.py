@@ -18,7 +18,8 @@ from streams.clock import wall_ms
 from streams.config import ConfigError
 from streams.config_reader import Problem
 from streams.doctor import BY_SEVERITY, Check, Level, Look, examine, exit_code
-from streams.doctor_kafka import ask_group, ask_topics, group_checks, topic_checks
+from streams.doctor_kafka import group_checks, topic_checks
+from streams.doctor_kafka_ask import ask_group, ask_topics
 from streams.doctor_outside import (
     api_checks,
     receiver_checks,

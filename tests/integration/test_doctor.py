@@ -10,7 +10,8 @@ from confluent_kafka.admin import AdminClient, NewTopic  # type: ignore[attr-def
 
 from deploy.kafka.server import RealKafka
 from streams.doctor import Check, Level
-from streams.doctor_kafka import ask_group, ask_topics, group_checks, topic_checks
+from streams.doctor_kafka import group_checks, topic_checks
+from streams.doctor_kafka_ask import ask_group, ask_topics
 from streams.intake import encode_clock
 from streams.kafka import KafkaSettings
 from streams.kafka_topics import TopicSpec, check_broker, ensure_topics
