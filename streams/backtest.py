@@ -16,7 +16,7 @@ not close stay open, as they would if no further event came.
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Final, cast
 
@@ -34,16 +34,21 @@ from streams.backtest_score import Scorer, events_of
 from streams.evidence import EvidenceSettings
 from streams.inputs import InputSettings
 from streams.intake import Place
-from streams.internal_topics import DEADLETTERS, SUMMARIES
+from streams.internal_topics import DEADLETTERS, PAIRS, SUMMARIES
 from streams.judge import ModelJudge, ModelSettings
 from streams.judge_state import steps
 from streams.model_state import ModelState
+from streams.outgoing import OutgoingRecord
 from streams.outputs import Outputs
+from streams.pair_delta import PairDelta, decode_summaries
+from streams.pair_settings import Enabled
+from streams.pairing import Pairing
 from streams.recorded import Block, Recording, Written, in_order
 from streams.sampling import SampleSettings
+from streams.shadow_book import Shadows
 from streams.summarizer import Summarizer
 from streams.timeline import NEVER, PartitionTime
-from streams.wire import Delta, Progress, decode
+from streams.wire import Delta, Progress
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -142,6 +147,7 @@ class Line:
         self._current = {reference.model: reference for reference in references}
         self._by_id = {reference.id: reference for reference in self._current.values()}
         self._place: Place = (source.topic, 0)
+        self._pairing = _pairing(config, self._current.get)
         self._summarizer = Summarizer(
             (source,),
             config.time,
@@ -151,6 +157,7 @@ class Line:
             self._current.get,
             1,
             _WORKER,
+            self._pairing,
         )
         self._summarizer.intake.assign(self._place, 1, NEVER, 0)
         self._judges: dict[str, ModelJudge] = {}
@@ -162,6 +169,7 @@ class Line:
         self._reasons: Counter[str] = Counter()
         self._message = 0
         self._record = 0
+        self._halves = 0
         self._waiting = 0
         self._newest_ms = NEVER
         self._mark = NEVER
@@ -203,9 +211,10 @@ class Line:
 
     def _flush(self) -> None:
         self._waiting = 0
-        for record in self._summarizer.flush(self._newest_ms, {}):
+        records = self._summarizer.flush(self._newest_ms, {})
+        for record in (*self._joined(records), *records):
             if record.topic == SUMMARIES:
-                self._judge(decode(record.value))
+                self._judge(decode_summaries(record.value))
             elif record.topic == DEADLETTERS:
                 self._reasons[_reason(record.value)] += 1
         for intake in self._summarizer.intake.partitions.values():
@@ -221,20 +230,35 @@ class Line:
         for model, state in self._policies.items():
             self._act(model, *policy.tick(state, self._settings(model), self._newest_ms))
 
-    def _judge(self, record: Delta | Progress) -> None:
+    def _joined(self, records: Iterable[OutgoingRecord]) -> Iterator[OutgoingRecord]:
+        """What a worker would find of the halves in ``records`` once it had read them: the judge is
+        told of a pane's pairs before that pane closes."""
+        if self._pairing is None:
+            return
+        halves = [record.value for record in records if record.topic == PAIRS]
+        read = [
+            RecordedMessage((PAIRS, 0), self._halves + i, Written(value, self._newest_ms))
+            for i, value in enumerate(halves)
+        ]
+        self._halves += len(read)
+        self._pairing.take(cast("list[Message]", read))
+        yield from self._pairing.flush(self._newest_ms)
+        self._pairing.committed()
+
+    def _judge(self, record: Delta | PairDelta | Progress) -> None:
         self._record += 1
         if isinstance(record, Delta):
             record = self._without_withheld(record)
             if not record.groups:
                 return
             self._scorer.count(record)
-            if record.model not in self._judges:
-                self._judges[record.model] = self._new_judge(record.model)
-        else:
+        if isinstance(record, Progress):
             for entry in record.partitions:
                 self._times[entry.topic, entry.partition] = PartitionTime(
                     entry.newest_ms, entry.idle, entry.partitions
                 )
+        elif record.model not in self._judges:
+            self._judges[record.model] = self._new_judge(record.model)
         for _, outputs in steps(self._judges, record, self._times, self._record):
             self._publish(outputs)
 
@@ -283,6 +307,16 @@ class Line:
 
     def _settings(self, model: str) -> policy.PolicySettings:
         return self._config.model(model).policy
+
+
+def _pairing(config: Config, reference_of: Callable[[str], Reference | None]) -> Pairing | None:
+    """The pairing of a worker that owns the one partition of ``pairs``."""
+    if config.pairing.enabled is Enabled.OFF:
+        return None
+    shadows = Shadows(config.limits.models)
+    pairing = Pairing(config.pairing, shadows, reference_of, 1, _WORKER, PAIRS)
+    pairing.assign(0, -1, None)
+    return pairing
 
 
 class _DeadRow(msgspec.Struct):

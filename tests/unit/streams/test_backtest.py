@@ -29,6 +29,7 @@ from streams.backtest_outcome import (
 )
 from streams.config import Config, load_config
 from streams.demo_traffic import CANARY, LOAN_MODEL, SHADOW, drift_at_ms, traffic
+from streams.pair_settings import Enabled, PairSettings
 from streams.recorded import Columns, in_order, open_files
 from streams.recorded_lines import LINES_AT_ONCE
 from streams.standing import JudgeSettings
@@ -249,6 +250,28 @@ def test_what_is_not_detected_is_missed_and_names_nobody_sent_are_said(tmp_path:
     outcome = backtest(recording, [Policy("p", CONFIG)], [], truth, BUDGET)
     assert outcome.unseen == ("typo",)
     assert outcome.policies[0].scores[0].missed == ("the change", "version 9 (no events of it)")
+
+
+def test_a_shadow_is_held_against_production_request_by_request(tmp_path: Path) -> None:
+    """Each answer of the shadow is a little worse than production's to the same request. Questions
+    differ far more than that, so it takes pairs to see it."""
+    shadow = Release("m", "2", Role.SHADOW)
+
+    def asked(release: Release, less: float) -> Iterator[dict[str, object]]:
+        for number, at_ms in enumerate(range(0, 10 * MINUTE, SECOND_MS)):
+            score = 0.1 + 0.8 * (number * 37 % 100) / 100 - less
+            yield event(at_ms, release, score) | {"request_id": f"r{number}"}
+
+    recorded = write(tmp_path / "e.ndjson", in_time(asked(GOOD, 0.0), asked(shadow, 0.02)))
+    paired = CONFIG.model_copy(
+        update={
+            "detect": ThresholdSettings(min_events=20, limits=()),
+        }
+    )
+    alone = paired.model_copy(update={"pairing": PairSettings(enabled=Enabled.OFF)})
+    with_pairs, without = replay(recorded, Truth(), paired, alone)
+    assert [alarm.release for alarm in with_pairs.alarms] == [shadow]
+    assert without.alarms == ()
 
 
 def test_two_policies_see_the_same_events_and_do_not_touch_each_other(canary: Path) -> None:
