@@ -60,8 +60,7 @@ HalfKey = tuple[tuple[str, Role], int]
 """A release and the start of the pane."""
 
 _encoder = msgspec.msgpack.Encoder()
-_decoder = msgspec.msgpack.Decoder(PairDelta)
-_any: msgspec.msgpack.Decoder[Delta | Progress | PairDelta] = msgspec.msgpack.Decoder(
+_decoder: msgspec.msgpack.Decoder[Delta | Progress | PairDelta] = msgspec.msgpack.Decoder(
     Delta | Progress | PairDelta
 )
 
@@ -71,22 +70,12 @@ def encode_pairs(delta: PairDelta) -> bytes:
     return bytes((VERSION,)) + _encoder.encode(delta)
 
 
-def decode_pairs(value: bytes | None) -> PairDelta:
-    """The inverse of :func:`encode_pairs`; :class:`Unreadable` if it is not one."""
-    if not value or value[0] != VERSION:
-        raise Unreadable("not a record of this version of driftline")
-    try:
-        return _decoder.decode(memoryview(value)[1:])
-    except (msgspec.DecodeError, RecursionError) as error:
-        raise Unreadable(f"not pairs: {type(error).__name__}") from error
-
-
 def decode_summaries(value: bytes | None) -> Delta | Progress | PairDelta:
     """Any record of ``driftline.summaries``; :class:`Unreadable` if it is none."""
     if not value or value[0] != VERSION:
         raise Unreadable("not a record of this version of driftline")
     try:
-        return _any.decode(memoryview(value)[1:])
+        return _decoder.decode(memoryview(value)[1:])
     except (msgspec.DecodeError, RecursionError) as error:
         raise Unreadable(f"not a summaries record: {type(error).__name__}") from error
 

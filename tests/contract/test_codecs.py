@@ -14,9 +14,9 @@ import pytest
 
 from detectors.release import Release, Role
 from streams.codecs import CODECS, make_codec
-from streams.codecs.event_rows import EventRow, event_rows
 from streams.codecs.speculative.loading import Kernels, load
 from streams.event import Bounds, Decoded, EventKind
+from tests.event_rows import EventRow, event_rows
 
 TS = "2023-06-13T10:00:00.123Z"
 TS_MS = 1686650400123

@@ -17,8 +17,7 @@ from confluent_kafka.cimpl import NewTopic
 
 from deploy.kafka.server import RealKafka
 from detectors.pairs import HalfCounts, PairCounts
-from streams.pair_delta import HalfKey, PairKey, counts_of, decode_pairs, halves_of
-from streams.wire import Unreadable
+from streams.pair_delta import HalfKey, PairDelta, PairKey, counts_of, decode_summaries, halves_of
 
 REQUESTS = 3_000
 PARTS, KILLS = 6, 3
@@ -102,15 +101,14 @@ class Counts:
         until = time.monotonic() + seconds
         while time.monotonic() < until:
             for message in self._consumer.consume(500, timeout=0.1):
-                try:
-                    delta = decode_pairs(message.value()) if not message.error() else None
-                except Unreadable:
-                    continue  # a delta or a clock
-                for group in delta.pairs if delta else ():
+                delta = None if message.error() else decode_summaries(message.value())
+                if not isinstance(delta, PairDelta):
+                    continue
+                for group in delta.pairs:
                     key = group.shadow, group.production, group.pane_ms
                     known = self.pairs.get(key, PairCounts())
                     self.pairs[key] = known.merge(counts_of(group))
-                for each in delta.halves if delta else ():
+                for each in delta.halves:
                     half = (each.version, each.role), each.pane_ms
                     self.halves[half] = self.halves.get(half, HalfCounts()).merge(halves_of(each))
         return sum(counts.pairs for counts in self.pairs.values())

@@ -11,12 +11,12 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from streams.codecs.auto import Auto
-from streams.codecs.event_rows import EventRow, event_rows
 from streams.codecs.json_event import JsonEvent
 from streams.codecs.ndjson import Ndjson
 from streams.codecs.speculative.loading import Kernels, load
 from streams.codecs.timestamps import parse_time, parse_times
 from streams.event import Bounds, Categorical, Codec, Decoded, EventBatch, EventKind
+from tests.event_rows import EventRow, event_rows
 
 Ask = Callable[[], Kernels | None]
 

@@ -13,8 +13,8 @@ import pyarrow as pa
 import pytest
 
 from streams.codecs.arrow_batch import ArrowBatch
-from streams.codecs.event_rows import EventRow, event_rows
 from streams.event import Bounds, Decoded
+from tests.event_rows import EventRow, event_rows
 
 TS_MS = 1686650400123
 BOUNDS = Bounds(min_ts_ms=0, max_ts_ms=4_102_444_800_000, max_message_bytes=1_000_000)

@@ -10,12 +10,12 @@ from typing import Any
 import numpy as np
 import pytest
 
-from streams.codecs.event_rows import event_rows
 from streams.codecs.json_event import JsonEvent
 from streams.codecs.json_rows import MAX_MODELS, JsonRows, JsonTexts
 from streams.codecs.ndjson import Ndjson
 from streams.codecs.speculative.loading import Kernels, load
 from streams.event import Bounds
+from tests.event_rows import event_rows
 
 Ask = Callable[[], Kernels | None]
 

@@ -1,4 +1,4 @@
-"""The rows of a batch, one at a time: for what looks at single events (samples, tests, people)."""
+"""The rows of a batch, one at a time: what tests compare."""
 
 from __future__ import annotations
 
