@@ -158,11 +158,12 @@ async def judge(scene: Scene, folder: Path) -> dict[str, Any]:
     for reference in read_references(folder).values():
         book.put(reference)
     own = ModelSettings(TimeSettings(), ThresholdSettings(), JudgeSettings())
-    tables = [MemoryTable() for _ in range(4)]
-    models, intervals, evidence, clocks = tables
+    tables = [MemoryTable() for _ in range(5)]
+    models, intervals, deltas, evidence, clocks = tables
     state = JudgeState(
         Changelog(models),
         Changelog(intervals),
+        Changelog(deltas),
         Changelog(evidence),
         Changelog(clocks),
         PARTITIONS,

@@ -81,6 +81,7 @@ TOPICS: Final = (
     Topic("shadows", days=0),
     Topic("judge-models-changelog", partitioned=True, days=0),
     Topic("judge-intervals-changelog", partitioned=True, days=0),
+    Topic("judge-deltas-changelog", partitioned=True, days=0),
     Topic("judge-evidence-changelog", partitioned=True, days=0),
     Topic("judge-clocks-changelog", partitioned=True, days=0),
     Topic("deliver-deliveries-changelog", partitioned=True, days=0),

@@ -10,10 +10,10 @@ from detectors.summary import Summaries
 from detectors.thresholds import Against, Comparison
 from streams.model_state import Interval, IntervalKey
 
-Intervals = Mapping[IntervalKey, Interval]
+Held = Mapping[IntervalKey, Interval]
 
 
-def main_production(keys: Iterable[IntervalKey], intervals: Intervals) -> str | None:
+def main_production(keys: Iterable[IntervalKey], intervals: Held) -> str | None:
     """The production version with most of the traffic in a window."""
     events = {
         key.version: intervals[key].events()
@@ -24,7 +24,7 @@ def main_production(keys: Iterable[IntervalKey], intervals: Intervals) -> str | 
 
 
 def comparisons(
-    key: IntervalKey, intervals: Intervals, reference: Reference | None, production: str | None
+    key: IntervalKey, intervals: Held, reference: Reference | None, production: str | None
 ) -> Iterator[Comparison]:
     """Of one (release, segment) in one window: with the reference, and for anything but production
     itself with the production traffic of the same window."""

@@ -30,11 +30,13 @@ SHADOWS: Final = "shadows"
 JUDGE: Final = "judge"
 DELIVER: Final = "deliver"
 """Faust apps: their consumer groups, and the first part of their changelogs' names."""
-MODELS, INTERVALS, EVIDENCE, CLOCKS = "models", "intervals", "evidence", "clocks"
+MODELS, INTERVALS, DELTAS = "models", "intervals", "deltas"
+EVIDENCE, CLOCKS = "evidence", "clocks"
 DELIVERIES: Final = "deliveries"
 TABLES: Final = {
     MODELS: JUDGE,
     INTERVALS: JUDGE,
+    DELTAS: JUDGE,
     EVIDENCE: JUDGE,
     CLOCKS: JUDGE,
     DELIVERIES: DELIVER,

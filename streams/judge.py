@@ -6,27 +6,31 @@ and the settings; so replaying the same records gives the same findings and verd
 
 from __future__ import annotations
 
+import operator
 from collections import deque
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 
+import msgspec
+
 from detectors.budget import Stream
+from detectors.layout import Layout
 from detectors.reference import Reference, layout_for
 from detectors.release import ALL, OTHER, Role
-from detectors.summary import Summaries
 from detectors.thresholds import Place, ThresholdSettings, judge_columns
 from streams.comparing import comparisons, main_production, shown_block
 from streams.evidence import Entry, Evidence, EvidenceKey, EvidenceSettings
 from streams.figures import window_rows
-from streams.learning import LEARNING_MS, learn, learning_key, teaches
+from streams.intervals import Intervals
+from streams.learning import learn, learning_key, teaches
 from streams.model_state import Interval, IntervalKey, ModelState, ReleaseTrack
 from streams.outputs import Outputs
 from streams.pair_delta import PairDelta
 from streams.paired import Pairs
 from streams.standing import JudgeSettings, Standings, observe
-from streams.timeline import PartitionTime, TimeSettings, aligned, watermark
+from streams.timeline import FOREVER, PartitionTime, TimeSettings, aligned, watermark
 from streams.verdicts import decide_all, retire
-from streams.wire import Delta, Progress, unpack
+from streams.wire import Delta, Group, Packed, Progress, check, events_of
 
 MAX_RELEASES = 200
 """Of one model; further ones are folded into the version ``__other__``."""
@@ -45,8 +49,9 @@ class ModelSettings:
 class ModelJudge:
     """Holds the state of one model between records.
 
-    ``changed`` and ``removed`` name the intervals that the last record touched: the caller writes
-    them to the changelog, then the state; ``touched`` says whether there is anything to write.
+    What the last record did and must be written down: ``kept``, a delta whose panes are open, which
+    is stored as it came; ``changed``, ``removed`` and ``finished`` of ``intervals``; ``touched``,
+    whether the state has changed by more than what ``kept`` tells (see :meth:`restore`).
     The reference in force is the one that the workers' deltas stand on: so it changes at a record,
     and a replay changes it at the same one. ``evidence`` is written after the state, and may lag:
     what was stored of it (``entries``) is brought up to the state from the panes.
@@ -61,11 +66,9 @@ class ModelJudge:
         entries: Mapping[EvidenceKey, Entry],
     ) -> None:
         self.state = state
-        self.intervals = intervals
-        self.changed: set[IntervalKey] = set()
-        self.removed: set[IntervalKey] = set()
+        self.intervals = Intervals(state, intervals, settings.time)
+        self.kept: Delta | None = None
         self.touched = False
-        self._swept: tuple[int, int, bool] | None = None
         self._settings = settings
         self._reference_by_id = reference_by_id
         self._standings = Standings(state.standings, settings.judge, settings.time.windows_ms[0])
@@ -76,50 +79,61 @@ class ModelJudge:
         self.evidence = Evidence(
             entries, settings.evidence, reference_by_id, time.pane_ms, every_ms
         )
-        self._fold(self._panes(self.evidence.upto_ms, state.closed_ms), state.closed_ms)
+        self._fold(self.intervals.panes(self.evidence.upto_ms, state.closed_ms), state.closed_ms)
 
     # --- records -----------------------------------------------------------------------------
 
     def begin(self) -> None:
-        """Before each record: forget what the last one touched, and drop what was finished by it.
-
-        Finished intervals go one record late, so that a record processed twice (after a crash)
-        still finds everything it found the first time.
-        """
-        self.changed.clear()
+        """Before each record: forget what the last one touched, and drop what was finished."""
+        self.kept = None
         self.touched = False
-        # What is finished depends on these alone, and few records change any of them.
-        swept = (self.state.closed_ms, self.evidence.saved_ms, self.state.learnt)
-        self.removed = set()
-        if swept != self._swept:
-            self._swept = swept
-            self.removed = {key for key in self.intervals if self._finished(key)}
-        for key in self.removed:
-            del self.intervals[key]
+        self.intervals.begin(self.evidence.saved_ms)
         self.state.revisions = {
             (length, start): n
             for (length, start), n in self.state.revisions.items()
-            if start + length + self._time.allowed_lateness_ms > self.state.closed_ms
+            if not self.intervals.expired(start + length)
         }
 
+    @property
+    def unwritten(self) -> bool:
+        """Whether the last record left anything to write down."""
+        done = self.intervals.removed or self.intervals.finished
+        return self.touched or self.kept is not None or bool(done)
+
     def delta(self, delta: Delta, offset: int) -> Outputs:
-        """Merge what a worker added."""
+        """Take in what a worker added. It waits for its panes to close; rows that come after that
+        correct windows at once."""
         outputs = Outputs()
-        self.state.topics = sorted({*self.state.topics, *delta.topics})
-        self.state.wall_ms = max(self.state.wall_ms, delta.wall_ms)
-        self.state.moved_ms = self.state.moved_ms or delta.wall_ms
-        self.state.reference = delta.reference
-        self.touched = True
-        layout = layout_for(self._known(delta.reference), delta.columns)
-        for group in delta.groups:
-            summaries = unpack(group.summaries, layout)
-            version, role = self._admit(group.version, group.role)
-            if group.segment == ALL:
-                track = self._track(version, role, group.pane_ms, delta.wall_ms)
-                track.events += summaries.events
-            self._add_group(group.pane_ms, version, role, group.segment, summaries, offset, outputs)
+        layout = self._layout(delta)
+        admitted = self._note(delta)
+        for pane, packed in self._wait(admitted, layout, offset):
+            late = self.intervals.late(pane, layout, packed, offset)
+            outputs.late += late if pane.segment == ALL else 0
+            self.touched = True
         self.state.late += outputs.late
+        if self.intervals.pending.full:
+            self.intervals.settle(FOREVER, offset)
+            self.state.settled = offset
+            self.touched = True
+        elif offset in self.intervals.pending.records:
+            self.kept = admitted
+        else:
+            self.touched = True
         return outputs
+
+    def restore(self, delta: Delta, offset: int) -> None:
+        """Take in a delta that was ``kept``, after a restart; all of them in their order.
+
+        Where the state has not had it, this process is to have it now. But if some of its rows
+        were late, windows that they correct may not have been written: then the record comes again.
+        """
+        layout = self._layout(delta)
+        self.intervals.pending.records[offset] = max(self._pane(g).end_ms for g in delta.groups)
+        if offset <= self.state.applied:
+            self._wait(delta, layout, offset)
+        elif all(self._pane(group).end_ms > self.state.closed_ms for group in delta.groups):
+            self._wait(self._note(delta), layout, offset)
+            self.state.applied = offset
 
     def pairs(self, delta: PairDelta) -> Outputs:
         """Take in pairs of shadows and production that a worker joined. They wait for their pane,
@@ -156,7 +170,7 @@ class ModelJudge:
             outputs,
         )
         self.evidence.rest()
-        self.touched |= bool(self.changed or self.removed or outputs.verdicts)
+        self.touched |= bool(self.intervals.changed or outputs.verdicts)
         return outputs
 
     # --- panes and windows -------------------------------------------------------------------
@@ -173,112 +187,79 @@ class ModelJudge:
             raise LookupError(f"reference {reference} of {self.state.model!r} is not known here")
         return found
 
-    def _admit(self, version: str, role: Role) -> tuple[str, Role]:
-        if (version, role) in self.state.releases or len(self.state.releases) < MAX_RELEASES:
-            return version, role
-        return OTHER, role
+    def _layout(self, delta: Delta) -> Layout:
+        layout = layout_for(self._known(delta.reference), delta.columns)
+        for group in delta.groups:
+            check(group.summaries, layout)
+        return layout
 
-    def _track(self, version: str, role: Role, pane_ms: int, wall_ms: int) -> ReleaseTrack:
-        track = self.state.releases.get((version, role))
+    def _pane(self, group: Group) -> IntervalKey:
+        return IntervalKey(
+            self._time.pane_ms, group.pane_ms, group.version, group.role, group.segment
+        )
+
+    def _note(self, delta: Delta) -> Delta:
+        """Note what was heard of which releases. Returns the delta as it is admitted: what is
+        beyond the cap on releases stands under one name."""
+        state = self.state
+        state.topics = sorted({*state.topics, *delta.topics})
+        state.wall_ms = max(state.wall_ms, delta.wall_ms)
+        state.moved_ms = state.moved_ms or delta.wall_ms
+        state.reference = delta.reference
+        groups = []
+        for given in delta.groups:
+            group = self._admit(given)
+            groups.append(group)
+            if group.segment == ALL:
+                track = self._track(group, delta.wall_ms)
+                track.events += events_of(group.summaries)
+        if all(map(operator.is_, groups, delta.groups)):
+            return delta
+        return msgspec.structs.replace(delta, groups=tuple(groups))
+
+    def _admit(self, group: Group) -> Group:
+        known = (group.version, group.role) in self.state.releases
+        if known or len(self.state.releases) < MAX_RELEASES:
+            return group
+        return msgspec.structs.replace(group, version=OTHER)
+
+    def _track(self, group: Group, wall_ms: int) -> ReleaseTrack:
+        release, pane_ms = (group.version, group.role), group.pane_ms
+        track = self.state.releases.get(release)
         if track is None:
-            track = ReleaseTrack(pane_ms, pane_ms, wall_ms)
-            self.state.releases[version, role] = track
+            track = self.state.releases[release] = ReleaseTrack(pane_ms, pane_ms, wall_ms)
         track.first_ms = min(track.first_ms, pane_ms)
         track.last_ms = max(track.last_ms, pane_ms + self._time.pane_ms)
         track.wall_ms = max(track.wall_ms, wall_ms)
         return track
 
-    def _add_group(
-        self,
-        pane_ms: int,
-        version: str,
-        role: Role,
-        segment: str,
-        summaries: Summaries,
-        offset: int,
-        outputs: Outputs,
-    ) -> None:
-        pane = IntervalKey(self._time.pane_ms, pane_ms, version, role, segment)
-        if pane.end_ms > self.state.closed_ms:
-            self._add(pane, [summaries], offset)
-            return
-        shortest = self._time.windows_ms[0]
-        if self._expired(aligned(pane_ms, shortest) + shortest):
-            if segment == ALL:
-                outputs.late += summaries.events
-            return
-        for length in self._time.windows_ms:
-            start = aligned(pane_ms, length)
-            self._add(IntervalKey(length, start, version, role, segment), [summaries], offset)
-            closed = start + length <= self.state.closed_ms
-            if closed and (length, start) not in self.state.corrected:
-                self.state.corrected.append((length, start))
-
-    def _add(self, key: IntervalKey, blocks: Iterable[Summaries], offset: int) -> None:
-        interval = self.intervals.get(key)
-        if interval is None:
-            interval = self.intervals[key] = Interval()
-        elif interval.applied >= offset and key not in self.changed:
-            return  # this record is being processed again, and the entry already has it
-        for block in blocks:
-            interval.add(block)
-        interval.applied = offset
-        self.changed.add(key)
-        self.removed.discard(key)
-
-    def _expired(self, end_ms: int) -> bool:
-        return end_ms + self._time.allowed_lateness_ms <= self.state.closed_ms
-
-    def _finished(self, key: IntervalKey) -> bool:
-        if key.length_ms == LEARNING_MS:
-            return self.state.learnt
-        if key.length_ms == self._time.pane_ms and key.length_ms not in self._time.windows_ms:
-            return key.end_ms <= min(self.state.closed_ms, self.evidence.saved_ms)
-        return self._expired(key.end_ms)
-
-    def _panes(self, after_ms: int, upto_ms: int) -> deque[IntervalKey]:
-        """Those that end in (after_ms, upto_ms], in the order of time."""
-        return deque(
-            sorted(
-                key
-                for key in self.intervals
-                if key.length_ms == self._time.pane_ms and after_ms < key.end_ms <= upto_ms
-            )
-        )
+    def _wait(self, delta: Delta, layout: Layout, offset: int) -> list[tuple[IntervalKey, Packed]]:
+        """Let what has come wait for its pane to close. Returns what is of panes that have."""
+        state, closed = self.state, []
+        for group in delta.groups:
+            pane = self._pane(group)
+            if pane.end_ms <= state.closed_ms:
+                closed.append((pane, group.summaries))
+            elif offset > state.settled:
+                self.intervals.pending.add(pane, layout, group.summaries, offset)
+        return closed
 
     def _close(self, before: int, mark: int, offset: int, outputs: Outputs) -> None:
         """Close panes and windows in the order of time, so that what a window shows of the
         evidence is what its panes and those before them add up to."""
-        panes = self._panes(before, mark)
-        for pane in panes:
-            blocks = list(self.intervals[pane].blocks.values())
-            for length in self._time.windows_ms:
-                if length != self._time.pane_ms:
-                    start = aligned(pane.start_ms, length)
-                    window = IntervalKey(length, start, pane.version, pane.role, pane.segment)
-                    self._add(window, blocks, offset)
-        ends: dict[tuple[int, int], list[IntervalKey]] = {}
-        for key in self.intervals:
-            if key.length_ms in self._time.windows_ms and key.end_ms <= mark:
-                ends.setdefault((key.length_ms, key.start_ms), []).append(key)
-        corrected = set(self.state.corrected)
-        self.state.corrected = []
-        for (length, start), keys in sorted(ends.items(), key=lambda item: (sum(item[0]), item[0])):
-            if (length, start) in corrected:
-                revision = self.state.revisions.get((length, start), 0) + 1
-                self.state.revisions[length, start] = revision
-            elif start + length > before:
-                revision = 0
-            else:
-                continue
-            self._fold(panes, start + length)
-            self._pairs.fold(start + length)
-            self._evaluate(length, start, sorted(keys), revision, offset, outputs)
+        self.intervals.settle(mark, offset)
+        panes = self.intervals.panes(before, mark)
+        self.intervals.gather(mark, offset)
+        for keys, revision in self.intervals.closing(before, mark):
+            self._fold(panes, keys[0].end_ms)
+            self._pairs.fold(keys[0].end_ms)
+            self._evaluate(keys, revision, offset, outputs)
         self._fold(panes, mark)
         self._pairs.fold(mark)
 
     def _fold(self, panes: deque[IntervalKey], upto_ms: int) -> None:
         """Take panes that end by ``upto_ms`` into the evidence, and out of the queue."""
+        held = self.intervals.held
         while panes and panes[0].end_ms <= upto_ms:
             start_ms = panes[0].start_ms
             together = []
@@ -286,31 +267,28 @@ class ModelJudge:
                 together.append(panes.popleft())
             self.evidence.fold(
                 start_ms,
-                {Stream(k.version, k.role, k.segment): self.intervals[k] for k in together},
-                main_production(together, self.intervals),
+                {Stream(k.version, k.role, k.segment): held[k] for k in together},
+                main_production(together, held),
             )
 
     # --- judging -----------------------------------------------------------------------------
 
     def _evaluate(
-        self,
-        length: int,
-        start: int,
-        keys: list[IntervalKey],
-        revision: int,
-        offset: int,
-        outputs: Outputs,
+        self, keys: list[IntervalKey], revision: int, offset: int, outputs: Outputs
     ) -> None:
+        """Judge one window of every (release, segment)."""
+        length, start = keys[0].length_ms, keys[0].start_ms
         reference = self._known(self.state.reference)
-        production = main_production(keys, self.intervals)
+        held = self.intervals.held
+        production = main_production(keys, held)
         for key in keys:
             release = self.state.release(key.version, key.role)
-            shown = shown_block(self.intervals[key], reference)
+            shown = shown_block(held[key], reference)
             # A row for each reference in the window: together they hold every event.
-            for _, block in sorted(self.intervals[key].blocks.items()):
+            for _, block in sorted(held[key].blocks.items()):
                 outputs.windows += window_rows(release, key, block, revision, offset)
             place = Place(release, key.segment, length, start, revision)
-            for comparison in comparisons(key, self.intervals, reference, production):
+            for comparison in comparisons(key, held, reference, production):
                 findings = judge_columns(self._settings.thresholds, comparison, place)
                 outputs.findings += findings
                 self._standings.enter(findings)
@@ -326,12 +304,12 @@ class ModelJudge:
         self, key: IntervalKey, place: Place, production: str | None, outputs: Outputs
     ) -> None:
         """The evidence as of the end of a window, as findings."""
-        release = place.release
-        drift = self.evidence.drift_findings(release, key.segment, self.intervals[key], place)
+        window = self.intervals.held[key]
+        drift = self.evidence.drift_findings(place.release, key.segment, window, place)
         outputs.findings += drift
         self._standings.enter(drift)
         stream = Stream(key.version, key.role, key.segment)
-        online = self.evidence.online_findings(stream, self.intervals[key], place)
+        online = self.evidence.online_findings(stream, window, place)
         outputs.findings += online
         self._standings.enter(online)
         if key.segment == ALL and key.version != OTHER:
@@ -354,15 +332,16 @@ class ModelJudge:
         if reference is not None or self.state.learnt or wanted == 0 or self.state.model == OTHER:
             return
         shortest = self._time.windows_ms[0]
+        held = self.intervals.held
         for key in keys:
-            block = self.intervals[key].blocks.get("")
+            block = held[key].blocks.get("")
             if not teaches(key) or key.version == OTHER or block is None:
                 continue
-            self._add(learning_key(key, self.intervals), [block], offset)
+            self.intervals.add(learning_key(key, held), [block], offset)
             learnt = learn(
                 self.state.model,
                 key.version,
-                self.intervals,
+                held,
                 shortest,
                 wanted,
                 self._settings.evidence.drift,

@@ -32,6 +32,7 @@ from streams.faust_app import (
 )
 from streams.internal_topics import (
     CLOCKS,
+    DELTAS,
     EVIDENCE,
     FINDINGS,
     INTERVALS,
@@ -115,8 +116,8 @@ class JudgeAgent:
                 self._metrics.published(outputs)
             if outputs.late:
                 log.warning("late events left out", model=judge.state.model, events=outputs.late)
-            if judge.touched:
-                await self._state.write(partition, judge, offset)
+            if judge.unwritten:
+                await self._state.write(partition, judge, offset, record, value or b"")
         await self._state.write_times(partition, offset)
         reached("judge.written")
         if self._metrics is not None:
@@ -182,6 +183,7 @@ def build(config: Config, book: ReferenceBook, metrics: JudgeMetrics | None = No
     state = JudgeState(
         table(app, kafka, MODELS, lease),
         table(app, kafka, INTERVALS, lease),
+        table(app, kafka, DELTAS, lease),
         table(app, kafka, EVIDENCE, lease),
         table(app, kafka, CLOCKS, lease),
         kafka.partitions,

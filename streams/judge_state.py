@@ -6,6 +6,10 @@ then the intervals; then the model's state, which names the record. If a crash c
 record is processed again, publishes the same rows again (every reader keeps them by key) and skips
 what is in the intervals already; see :mod:`streams.model_state`. Last of all, now and then, a
 checkpoint of the evidence; see :mod:`streams.evidence`.
+
+Most records are deltas whose panes are still open. Such a one is stored as it came, and nothing
+else: what it changed in the state is taken from it again after a crash. It is dropped when all its
+panes are written as intervals, one record late.
 """
 
 from __future__ import annotations
@@ -33,9 +37,11 @@ from streams.model_state import (
     Interval,
     IntervalKey,
     ModelState,
+    decode_delta_key,
     decode_interval,
     decode_key,
     decode_state,
+    encode_delta_key,
     encode_interval,
     encode_key,
     encode_state,
@@ -43,7 +49,10 @@ from streams.model_state import (
 from streams.outputs import Outputs
 from streams.pair_delta import PairDelta
 from streams.timeline import PartitionTime
-from streams.wire import Delta, Progress, partition_for
+from streams.wire import Delta, Progress, Unreadable, decode, encode, partition_for
+
+StateRecord = Delta | PairDelta | Progress
+"""What changes a model's state."""
 
 
 class ReferenceUnknownError(LookupError):
@@ -73,6 +82,7 @@ class JudgeState:
         self,
         models: Changelog,
         intervals: Changelog,
+        deltas: Changelog,
         evidence: Changelog,
         clocks: Changelog,
         partitions: int,
@@ -81,6 +91,7 @@ class JudgeState:
     ) -> None:
         self._models = models
         self._intervals = intervals
+        self._deltas = deltas
         self._evidence = evidence
         self._clocks = clocks
         self._partitions = partitions
@@ -148,22 +159,33 @@ class JudgeState:
         value = msgspec.msgpack.encode(_Clocks(offset, sorted(entries)))
         await acknowledged([self._clocks.put(partition, str(partition).encode(), value)])
 
-    async def write(self, partition: int, judge: ModelJudge, offset: int) -> None:
-        """Intervals first, the state last; the state names the record. Kafka keeps no order
-        between topics, so the state goes out when the intervals have been acknowledged."""
-        model = judge.state.model
+    async def write(
+        self, partition: int, judge: ModelJudge, offset: int, record: StateRecord, value: bytes
+    ) -> None:
+        """Deltas and intervals first, the state last; the state names the record. Kafka keeps no
+        order between topics, so the state goes out when the others have been acknowledged.
+        ``value``: the record as it came."""
+        model, intervals = judge.state.model, judge.intervals
         pending = []
-        for key in sorted(judge.changed):
-            value = encode_interval(judge.intervals[key])
-            pending.append(self._intervals.put(partition, encode_key(model, key), value))
+        if judge.kept is not None:
+            kept = value if judge.kept is record else encode(judge.kept)
+            pending.append(self._deltas.put(partition, encode_delta_key(model, offset), kept))
+        for key in sorted(intervals.changed):
+            stored = encode_interval(intervals.held[key])
+            pending.append(self._intervals.put(partition, encode_key(model, key), stored))
         pending += [
             self._intervals.remove(partition, encode_key(model, key))
-            for key in sorted(judge.removed)
+            for key in sorted(intervals.removed)
+        ]
+        pending += [
+            self._deltas.remove(partition, encode_delta_key(model, at)) for at in intervals.finished
         ]
         await acknowledged(pending)
         reached("judge.intervals")
         judge.state.applied = offset
-        await acknowledged([self._models.put(partition, model.encode(), encode_state(judge.state))])
+        if judge.touched:
+            state = encode_state(judge.state)
+            await acknowledged([self._models.put(partition, model.encode(), state)])
         if judge.evidence.due():
             await self._write_evidence(partition, judge)
 
@@ -198,15 +220,26 @@ class JudgeState:
                 states.setdefault(model, ModelState(model))
                 interval = decode_interval(value, self._layout)
                 intervals.setdefault(model, {})[key_] = interval
+        deltas: dict[str, dict[int, bytes]] = {}
+        for raw, value in self._deltas.items():
+            model, offset = decode_delta_key(raw)
+            if partition_for(model, self._partitions) == partition:
+                states.setdefault(model, ModelState(model))
+                deltas.setdefault(model, {})[offset] = value
         evidence: dict[str, dict[EvidenceKey, Entry]] = {model: {} for model in states}
         for raw, value in self._evidence.items():
             model, part = decode_evidence_key(raw)
             if model in evidence:
                 evidence[model][part] = decode_entry(value)
-        return {
-            model: self._new(state, intervals[model], evidence[model])
+        judges = {
+            model: self._new(state, intervals.get(model, {}), evidence[model])
             for model, state in states.items()
         }
+        for model, kept in deltas.items():
+            for offset, value in sorted(kept.items()):
+                record = self._known_delta(value)
+                judges[model].restore(record, offset)
+        return judges
 
     def _new(
         self,
@@ -218,6 +251,14 @@ class JudgeState:
             state, intervals, self._settings_of(state.model), self._reference_by_id, evidence
         )
 
+    def _known_delta(self, value: bytes) -> Delta:
+        record = decode(value)
+        if not isinstance(record, Delta):
+            raise Unreadable("a kept record is no delta")
+        if record.reference and self._reference_by_id(record.reference) is None:
+            raise ReferenceUnknownError(record.reference)
+        return record
+
     def _layout(self, reference: str, columns: Iterable[tuple[str, Kind]]) -> Layout:
         known = self._reference_by_id(reference) if reference else None
         if reference and known is None:
@@ -227,7 +268,7 @@ class JudgeState:
 
 def steps(
     judges: Mapping[str, ModelJudge],
-    record: Delta | PairDelta | Progress,
+    record: StateRecord,
     times: Mapping[tuple[str, int], PartitionTime],
     offset: int,
 ) -> Iterator[tuple[ModelJudge, Outputs]]:

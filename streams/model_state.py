@@ -92,8 +92,9 @@ StandingKey = tuple[str, Role, str, str, str, str, int]
 class ModelState(msgspec.Struct):
     """The small part. ``closed_ms``: the watermark up to which panes and windows were closed, and
     ``moved_ms``: when that was, on the wall; ``reference``: the one that the last delta stood on;
-    ``revisions``: of windows that were corrected, by (length, start); ``paired``: pairs of shadows
-    and production, as :mod:`detectors.paired_board` writes them."""
+    ``revisions``: of windows that were corrected, by (length, start); ``settled``,
+    ``gathered_ms``: see :mod:`streams.intervals`; ``paired``: pairs of shadows and production, as
+    :mod:`detectors.paired_board` writes them."""
 
     model: str
     applied: int = -1
@@ -108,6 +109,8 @@ class ModelState(msgspec.Struct):
     revisions: dict[tuple[int, int], int] = {}
     corrected: list[tuple[int, int]] = []
     learnt: bool = False
+    settled: int = -1
+    gathered_ms: int = NEVER
     paired: bytes = b""
 
     def release(self, version: str, role: Role) -> Release:
@@ -153,6 +156,15 @@ def encode_key(model: str, key: IntervalKey) -> bytes:
 
 def decode_key(value: bytes) -> tuple[str, IntervalKey]:
     return msgspec.msgpack.decode(value, type=tuple[str, IntervalKey])
+
+
+def encode_delta_key(model: str, offset: int) -> bytes:
+    """The key of a delta that is kept: the offset of its record in driftline.summaries."""
+    return msgspec.msgpack.encode((model, offset))
+
+
+def decode_delta_key(value: bytes) -> tuple[str, int]:
+    return msgspec.msgpack.decode(value, type=tuple[str, int])
 
 
 def encode_state(state: ModelState) -> bytes:

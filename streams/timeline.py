@@ -20,6 +20,7 @@ from numpy.typing import NDArray
 SECOND, MINUTE, HOUR, DAY = 1_000, 60_000, 3_600_000, 86_400_000
 NEVER = -(2**62)
 """A watermark before any event."""
+FOREVER = 2**62
 
 
 @dataclass(frozen=True, slots=True)
@@ -69,6 +70,17 @@ def aligned(ts_ms: int, length_ms: int) -> int:
     60000
     """
     return ts_ms - ts_ms % length_ms
+
+
+def feeder(length_ms: int, settings: TimeSettings) -> int:
+    """Of what a window is put together: the longest shorter window that it is a multiple of, or
+    panes.
+
+    >>> feeder(HOUR, TimeSettings()) == MINUTE
+    True
+    """
+    shorter = (each for each in settings.windows_ms if each < length_ms and not length_ms % each)
+    return max(shorter, default=settings.pane_ms)
 
 
 def late_rows(

@@ -9,16 +9,19 @@ writes; verdicts carry the whole verdict beside them.
 from __future__ import annotations
 
 import math
+import struct
 from collections.abc import Iterable, Sequence
 from hashlib import blake2b
 from typing import Any
 
 import msgspec
 import numpy as np
+from numpy.typing import NDArray
 
 from detectors.categories import CategoryCounts
 from detectors.finding import Evidence, Finding, Outcome
-from detectors.layout import Kind, Layout
+from detectors.layout import HEADERS, Header, Kind, Layout
+from detectors.merging import Blocks
 from detectors.release import Release, Role
 from detectors.sketch import Sketch
 from detectors.summary import Summaries
@@ -29,11 +32,14 @@ VERSION = 1
 
 
 class Packed(msgspec.Struct, array_like=True, frozen=True):
-    """Summaries without their layout: little-endian int64 and float64, sparse parts by column."""
+    """Summaries without their layout: little-endian int64 and float64, sparse parts by column.
 
-    vector: bytes
-    extremes: bytes
-    sketches: dict[str, tuple[bytes, bytes]]
+    What was read are views of the record, which is not copied.
+    """
+
+    vector: memoryview
+    extremes: memoryview
+    sketches: dict[str, tuple[memoryview, memoryview]]
     categories: dict[str, tuple[dict[str, int], int, int]]
 
 
@@ -88,6 +94,7 @@ class Progress(msgspec.Struct, array_like=True, frozen=True, tag="progress"):
 
 Record = Delta | Progress
 
+_EVENTS = struct.Struct(f"<{HEADERS.index(Header.FAILED)}q")
 _encoder = msgspec.msgpack.Encoder()
 _decoder: msgspec.msgpack.Decoder[Record] = msgspec.msgpack.Decoder(Record)
 
@@ -117,10 +124,10 @@ def partition_for(model: str, partitions: int) -> int:
 
 def pack(summaries: Summaries) -> Packed:
     return Packed(
-        summaries.vector.astype("<i8").tobytes(),
-        summaries.extremes.astype("<f8").tobytes(),
+        _bytes(summaries.vector, "<i8"),
+        _bytes(summaries.extremes, "<f8"),
         {
-            name: (sketch.keys.astype("<i4").tobytes(), sketch.counts.astype("<i8").tobytes())
+            name: (_bytes(sketch.keys, "<i4"), _bytes(sketch.counts, "<i8"))
             for name, sketch in sorted(summaries.sketches.items())
         },
         {
@@ -130,14 +137,27 @@ def pack(summaries: Summaries) -> Packed:
     )
 
 
+def _bytes(numbers: NDArray[Any], form: str) -> memoryview:
+    return memoryview(numbers.astype(form).tobytes())
+
+
+def check(packed: Packed, layout: Layout) -> None:
+    """Raises :class:`Unreadable` for what was packed in another layout."""
+    integers, numbers = len(packed.vector) // 8, len(packed.extremes) // 8
+    if integers != layout.width or numbers != 2 * len(layout.columns):
+        raise Unreadable(f"summaries of {integers} integers do not fit a layout of {layout.width}")
+
+
+def events_of(packed: Packed) -> int:
+    """As :attr:`Summaries.events`."""
+    return sum(_EVENTS.unpack_from(packed.vector))
+
+
 def unpack(packed: Packed, layout: Layout) -> Summaries:
     """The inverse of :func:`pack`, given the layout it was packed in."""
+    check(packed, layout)
     vector = np.frombuffer(packed.vector, "<i8").astype(np.int64)
     extremes = np.frombuffer(packed.extremes, "<f8").astype(np.float64)
-    if len(vector) != layout.width or len(extremes) != 2 * len(layout.columns):
-        raise Unreadable(
-            f"summaries of {len(vector)} integers do not fit a layout of {layout.width}"
-        )
     return Summaries(
         layout,
         vector,
@@ -154,6 +174,34 @@ def unpack(packed: Packed, layout: Layout) -> Summaries:
             for name, (counts, other, cap) in packed.categories.items()
         },
     )
+
+
+def unpack_all(packed: Sequence[Packed], layout: Layout) -> Blocks:
+    """Of one layout, at least one, each checked before: in one step."""
+    columns = len(layout.columns)
+    sketched = [
+        (at, name, *sketch)
+        for at, block in enumerate(packed)
+        for name, sketch in block.sketches.items()
+    ]
+    return Blocks(
+        layout,
+        _joined([block.vector for block in packed], "<i8").reshape(len(packed), layout.width),
+        _joined([block.extremes for block in packed], "<f8").reshape(len(packed), 2, columns),
+        [(at, name) for at, name, _, _ in sketched],
+        [len(keys) // 4 for _, _, keys, _ in sketched],
+        _joined([keys for _, _, keys, _ in sketched], "<i4"),
+        _joined([counts for _, _, _, counts in sketched], "<i8"),
+        [
+            (at, {name: CategoryCounts(*counts) for name, counts in block.categories.items()})
+            for at, block in enumerate(packed)
+            if block.categories
+        ],
+    )
+
+
+def _joined(parts: Sequence[memoryview], form: str) -> NDArray[Any]:
+    return np.frombuffer(b"".join(parts), form)
 
 
 # --- results -------------------------------------------------------------------------------------

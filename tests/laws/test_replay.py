@@ -36,6 +36,7 @@ from streams.internal_topics import FINDINGS, REFERENCES, SUMMARIES, VERDICTS, W
 from streams.judge import ModelSettings
 from streams.judge_app import JudgeAgent
 from streams.judge_state import JudgeState
+from streams.model_state import decode_state
 from streams.pair_delta import encode_pairs, pair_deltas
 from streams.reference_book import ReferenceBook, decode_reference
 from streams.sampling import SampleSettings
@@ -113,7 +114,9 @@ class Disk:
     left: int | None = None
     published: dict[str, list[tuple[bytes | None, bytes]]] = field(default_factory=dict)
     tables: dict[str, dict[bytes, bytes]] = field(
-        default_factory=lambda: {"models": {}, "intervals": {}, "evidence": {}, "clocks": {}}
+        default_factory=lambda: {
+            name: {} for name in ("models", "intervals", "deltas", "evidence", "clocks")
+        }
     )
     writes: int = 0
 
@@ -195,6 +198,7 @@ def start_judge(disk: Disk, judge: JudgeSettings, known: Iterable[Reference]) ->
     state = JudgeState(
         Changelog(Table(disk, "models")),
         Changelog(Table(disk, "intervals")),
+        Changelog(Table(disk, "deltas")),
         Changelog(Table(disk, "evidence")),
         Changelog(Table(disk, "clocks")),
         1,
@@ -524,6 +528,30 @@ def scenario() -> list[bytes]:
     ]
 
 
+def crowded() -> list[bytes]:
+    """Records of which so many have something for the same open pane that they are merged before it
+    closes; some of them with late rows as well, and a pane that is never closed."""
+    log: dict[Place, list[bytes]] = {}
+    for partition in range(2):
+        messages: list[bytes] = []
+        for at in [0] * 30 + [3_000] * 5 + [9_000] * 4 + [8_000] * 40 + [21_500] * 3:
+            late = 4_000 if len(messages) >= 40 and at == 8_000 else 0
+            some = [
+                {
+                    "ts": BASE_MS + at + partition,
+                    "model": "m",
+                    "version": version,
+                    "role": "production",
+                    "features": {"x": len(messages)},
+                }
+                for version, at in (("1", at), ("2", at), ("2", at - late))
+            ]
+            messages.append(as_message(some))
+        log[TOPIC, partition] = messages
+    steps = [step for _ in range(82) for step in ((0, 1), (0, 0), (1, 1), (1, 0))]
+    return summarized(log, Plan(2, (0, 1), tuple(steps)))
+
+
 def without_guard(disk: Disk) -> None:
     """Intervals that do not remember which record changed them last."""
     for key, value in disk.tables["intervals"].items():
@@ -583,14 +611,26 @@ def test_the_scenario_has_all_that_a_crash_could_spoil() -> None:
     assert len(whole.tables["evidence"]) > 2
 
 
-def test_a_judge_killed_at_any_write_leaves_no_trace() -> None:
-    records = scenario()
+@pytest.mark.parametrize("course", [scenario, crowded])
+def test_a_judge_killed_at_any_write_leaves_no_trace(course: Callable[[], list[bytes]]) -> None:
+    records = course()
     whole = judged(records, LEARNING, KNOWN)
     expected = everything(whole)
     points = range(0, whole.writes, max(whole.writes // 60, 1))
     for writes in points:
         disk, at = killed(records, writes, uncommitted=writes % 7)
         assert everything(disk) == expected, f"killed at write {writes}, in record {at}"
+
+
+def test_the_crowded_scenario_has_what_is_merged_before_its_pane_closes() -> None:
+    whole = judged(crowded(), LEARNING)
+    state = decode_state(whole.tables["models"][b"m"])
+    assert state.settled > 0
+    assert whole.tables["deltas"]
+    windows = rows_of(whole, WINDOWS, WINDOW_KEY)
+    assert max(row["revision"] for row in windows) > 0
+    long = [row for row in windows if row["window_ms"] == 20_000 and row["column"] == "error"]
+    assert sum(row["events"] for row in long) == 2 * 3 * 79
 
 
 def test_without_its_end_evidence_counts_panes_twice() -> None:

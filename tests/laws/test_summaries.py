@@ -15,7 +15,9 @@ from detectors.categories import Unmergeable
 from detectors.fixed_point import Grid
 from detectors.kernels import Codes, Rows, summarize
 from detectors.layout import HEADERS, ColumnSpec, Header, Kind, Layout
+from detectors.merging import merge_alike, merge_runs
 from detectors.summary import Summaries
+from streams.wire import pack, unpack_all
 
 NAMES = tuple(f"c{i}" for i in range(90))
 LAYOUT = Layout.of(
@@ -141,6 +143,34 @@ def test_batches_of_any_size_add_up_to_the_same(seed: int, batch: int) -> None:
     cuts = range(0, 300, batch)
     parts = [at_once(numbers[at : at + batch], codes[at : at + batch]) for at in cuts]
     assert bits(total(parts)) == bits(at_once(numbers, codes))
+
+
+@settings(max_examples=50)
+@given(st.integers(0, 10**6), st.lists(st.integers(1, 4), min_size=1, max_size=5))
+def test_many_runs_merged_at_once_are_what_merging_one_by_one_gives(
+    seed: int, sizes: list[int]
+) -> None:
+    numbers, codes = some_rows(seed, 40 * sum(sizes))
+    starts = range(0, len(numbers) + 1, 40)
+    parts = summarize(rows(numbers, codes, list(starts)), LAYOUT)
+    ends = np.cumsum(sizes).tolist()
+    runs = [parts[end - size : end] for size, end in zip(sizes, ends, strict=True)]
+    expected = [bits(total(run)) for run in runs]
+    assert [bits(merged) for merged in merge_alike(runs)] == expected
+    packed = unpack_all([pack(part) for part in parts], LAYOUT)
+    assert [bits(merged) for merged in merge_runs(packed, sizes)] == expected
+
+
+def test_merging_at_once_takes_unlike_layouts_and_empty_summaries() -> None:
+    numbers, codes = some_rows(1, 50)
+    whole = at_once(numbers, codes)
+    bare = Summaries.empty(Layout.of("r"))
+    (merged,) = merge_alike([[bare, whole, Summaries.empty(LAYOUT)]])
+    assert bits(merged) == bits(whole)
+    assert [bits(each) for each in merge_alike([[bare, bare], [whole]])] == [
+        bits(bare),
+        bits(whole),
+    ]
 
 
 @given(tables())

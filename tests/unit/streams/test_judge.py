@@ -248,7 +248,7 @@ def test_finished_intervals_are_forgotten() -> None:
     bench = Bench()
     for at in range(0, 200_000, 5_000):
         bench.window(None, at)
-    assert len(bench.judge.intervals) < 20
+    assert len(bench.judge.intervals.held) < 20
 
 
 # --- verdicts ------------------------------------------------------------------------------------
@@ -437,7 +437,7 @@ def test_many_windows_show_whether_rows_depend_on_one_another() -> None:
     (reference,) = learnt
     assert reference.learnt is not None
     assert reference.learnt.panes == 45
-    assert not any(key.length_ms == LEARNING_MS for key in bench.judge.intervals)
+    assert not any(key.length_ms == LEARNING_MS for key in bench.judge.intervals.held)
 
 
 def test_a_canary_alone_teaches_nothing() -> None:
@@ -457,7 +457,7 @@ def test_state_and_intervals_survive_being_written_down() -> None:
     written = encode_state(bench.judge.state)
     assert encode_state(decode_state(written)) == written
     assert decode_state(written).standings.keys() == bench.judge.state.standings.keys()
-    for interval in bench.judge.intervals.values():
+    for interval in bench.judge.intervals.held.values():
         blob = encode_interval(interval)
         (block,) = interval.blocks.values()
         assert encode_interval(decode_interval(blob, lambda *_, of=block: of.layout)) == blob
@@ -592,11 +592,16 @@ def test_evidence_of_a_forgotten_release_is_removed() -> None:
 def test_panes_are_kept_until_a_checkpoint_has_taken_them_in() -> None:
     bench = judged_by_evidence(scored_reference())
     seconds(bench, 0, 12, 1.0)
-    kept = [key for key in bench.judge.intervals if key.length_ms == TIME.pane_ms]
+    kept = [key for key in bench.judge.intervals.held if key.length_ms == TIME.pane_ms]
     assert len(kept) == 12
     bench.judge.evidence.checkpoint()
     bench.judge.begin()
-    assert not any(key.length_ms == TIME.pane_ms for key in bench.judge.intervals)
+    left = [key for key in bench.judge.intervals.held if key.length_ms == TIME.pane_ms]
+    assert [key.start_ms - WALL_MS for key in left] == [10_000, 11_000]  # their window is open
+    bench.clock(15_000)
+    bench.judge.evidence.checkpoint()
+    bench.judge.begin()
+    assert not any(key.length_ms == TIME.pane_ms for key in bench.judge.intervals.held)
 
 
 # --- pairs ---------------------------------------------------------------------------------------
@@ -647,7 +652,7 @@ def test_pairs_survive_being_written_down() -> None:
     assert state.paired == bench.judge.state.paired != b""
     settings = ModelSettings(TIME, NO_LIMITS, SETTINGS, EVIDENCE)
     entries, _ = bench.judge.evidence.checkpoint()
-    again = ModelJudge(state, dict(bench.judge.intervals), settings, bench.known.get, entries)
+    again = ModelJudge(state, dict(bench.judge.intervals.held), settings, bench.known.get, entries)
     for judge in (bench.judge, again):
         judge.begin()
         judge.pairs(pairs_at(20_000, 8, 1))

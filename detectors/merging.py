@@ -1,0 +1,156 @@
+"""Many summaries of one layout, merged run by run: what :meth:`Summaries.merge` gives one after
+another, to the last bit, in a few array operations for all of them.
+
+Blocks stand one after another, and each *run* of them becomes one: the deltas of a pane, the panes
+of a window, of every release at once.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from detectors import fixed_point
+from detectors.categories import CategoryCounts
+from detectors.layout import Layout
+from detectors.sketch import Sketch
+from detectors.summary import Summaries
+
+Ints = NDArray[np.int64]
+
+_KEY_BITS = 32
+"""Of a bucket's number: the column it belongs to stands above it."""
+_FIRST_KEY = np.int64(1 << (_KEY_BITS - 1))
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Blocks:
+    """``vectors``: int64 [blocks, layout.width]; ``extremes``: float64 [blocks, 2, columns].
+
+    ``sketched``: by sketch, the block and the column that it belongs to; ``sizes``: how many
+    buckets each has; ``keys``, int32, and ``counts``, int64: the buckets of all of them, end to
+    end. ``categories``: by block the columns that have some.
+    """
+
+    layout: Layout
+    vectors: Ints
+    extremes: NDArray[np.float64]
+    sketched: Sequence[tuple[int, str]]
+    sizes: Sequence[int]
+    keys: NDArray[np.int32]
+    counts: Ints
+    categories: Iterable[tuple[int, Mapping[str, CategoryCounts]]]
+
+    @classmethod
+    def of(cls, layout: Layout, summaries: Sequence[Summaries]) -> Blocks:
+        """Of summaries that have this layout; at least one."""
+        sketched = [
+            (at, name, sketch)
+            for at, block in enumerate(summaries)
+            for name, sketch in block.sketches.items()
+        ]
+        return cls(
+            layout,
+            np.stack([block.vector for block in summaries]),
+            np.stack([block.extremes for block in summaries]),
+            [(at, name) for at, name, _ in sketched],
+            [len(sketch.keys) for _, _, sketch in sketched],
+            np.concatenate([np.empty(0, np.int32), *(each.keys for _, _, each in sketched)]),
+            np.concatenate([np.empty(0, np.int64), *(each.counts for _, _, each in sketched)]),
+            [(at, block.categories) for at, block in enumerate(summaries) if block.categories],
+        )
+
+
+def merge_runs(blocks: Blocks, sizes: Sequence[int]) -> list[Summaries]:
+    """One value for each run; ``sizes``: how many blocks each has, at least 1, of all blocks."""
+    lengths = np.asarray(sizes, np.int64)
+    layout = blocks.layout
+    vectors, extremes = _added(blocks, lengths)
+    low = layout.low_words
+    # Low words are below 2**32 each, so carrying once is enough for 2**31 blocks.
+    vectors[:, low - 1] += vectors[:, low] >> fixed_point.WORD
+    vectors[:, low] &= fixed_point.MASK
+    run_of = np.repeat(np.arange(len(lengths)), lengths)
+    sketches = _sketches(blocks, run_of.tolist(), len(lengths))
+    categories: list[dict[str, CategoryCounts]] = [{} for _ in lengths]
+    for at, more in blocks.categories:
+        kept = categories[run_of[at]]
+        for name, counts in more.items():
+            known = kept.get(name)
+            kept[name] = known.merge(counts) if known is not None else counts
+    # Copies: a row that is kept for long must not hold those of all other releases.
+    return [
+        Summaries(layout, vectors[run].copy(), extremes[run].copy(), sketches[run], categories[run])
+        for run in range(len(lengths))
+    ]
+
+
+def merge_alike(parts: Sequence[Sequence[Summaries]]) -> list[Summaries]:
+    """Each of ``parts``, which are not empty and stand on one reference each, merged."""
+    merged: list[Summaries | None] = [None] * len(parts)
+    together: dict[Layout, list[int]] = {}
+    for at, part in enumerate(parts):
+        layout = part[0].layout
+        if len(part) == 1:
+            merged[at] = part[0]
+        elif all(block.layout is layout for block in part):
+            together.setdefault(layout, []).append(at)
+        else:
+            whole = part[0]
+            for block in part[1:]:
+                whole = whole.merge(block)
+            merged[at] = whole
+    for layout, places in together.items():
+        flat = [block for at in places for block in parts[at]]
+        runs = merge_runs(Blocks.of(layout, flat), [len(parts[at]) for at in places])
+        for at, whole in zip(places, runs, strict=True):
+            merged[at] = whole
+    return [whole for whole in merged if whole is not None]
+
+
+def _added(blocks: Blocks, lengths: Ints) -> tuple[Ints, NDArray[np.float64]]:
+    """Sums without carries, and extremes, of each run."""
+    vectors, both = blocks.vectors, blocks.extremes
+    runs, most = len(lengths), int(lengths.max())
+    if most * runs == len(vectors):
+        # Runs of one length, as a rule: several times as fast as what follows.
+        cut = vectors.reshape(runs, most, -1)
+        edges = both.reshape(runs, most, *both.shape[1:])
+        return cut.sum(axis=1), np.stack(
+            (edges[:, :, 0].min(axis=1), edges[:, :, 1].max(axis=1)), axis=1
+        )
+    starts = np.cumsum(lengths) - lengths
+    lowest = np.minimum.reduceat(both[:, 0], starts, axis=0)
+    highest = np.maximum.reduceat(both[:, 1], starts, axis=0)
+    return np.add.reduceat(vectors, starts, axis=0), np.stack((lowest, highest), axis=1)
+
+
+def _sketches(blocks: Blocks, run_of: Sequence[int], runs: int) -> list[dict[str, Sketch]]:
+    """By run, the sketch of each column: counts of equal buckets added up."""
+    found: list[dict[str, Sketch]] = [{} for _ in range(runs)]
+    columns: dict[tuple[int, str], int] = {}
+    column_of = [
+        columns.setdefault((run_of[at], name), len(columns)) for at, name in blocks.sketched
+    ]
+    if not len(blocks.keys):
+        for run, name in columns:
+            found[run][name] = Sketch.empty()
+        return found
+    # Column and bucket in one number, so that one sort brings together what belongs together.
+    owner = np.repeat(np.array(column_of, np.int64), np.array(blocks.sizes, np.int64))
+    joint = (owner << _KEY_BITS) + (blocks.keys + _FIRST_KEY)
+    order = np.argsort(joint, kind="stable")
+    ordered = joint[order]
+    first = np.flatnonzero(np.concatenate(([True], ordered[1:] != ordered[:-1])))
+    counts = np.add.reduceat(blocks.counts[order], first)
+    ordered = ordered[first]
+    keys = ((ordered & ((1 << _KEY_BITS) - 1)) - _FIRST_KEY).astype(np.int32)
+    ends = np.searchsorted(ordered, np.arange(1, len(columns) + 1) << _KEY_BITS).tolist()
+    begin = 0
+    for (run, name), end in zip(columns, ends, strict=True):
+        found[run][name] = Sketch(keys[begin:end].copy(), counts[begin:end].copy())
+        begin = end
+    return found
