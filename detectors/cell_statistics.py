@@ -50,6 +50,13 @@ class Slices:
         ends = np.cumsum(lengths)
         return cls(ends - lengths, ends - 1, np.repeat(np.arange(len(lengths)), lengths))
 
+    def times(self, copies: int) -> Slices:
+        """So many of these, one after another."""
+        columns, cells = len(self.starts), len(self.of)
+        shift = np.repeat(np.arange(copies), columns) * cells
+        of = np.tile(self.of, copies) + np.repeat(np.arange(copies), cells) * columns
+        return Slices(np.tile(self.starts, copies) + shift, np.tile(self.last, copies) + shift, of)
+
     def sum(self, cells: Floats) -> Floats:
         """float64 [..., columns] of float64 [..., cells]."""
         total: Floats = np.add.reduceat(cells, self.starts, axis=-1)
@@ -90,6 +97,26 @@ class Side:
         shares: Floats = weights / totals[slices.of]
         return cls(weights, totals, shares, np.sqrt(shares), empty)
 
+    def times(self, copies: int) -> Side:
+        """So many of these, one after another."""
+        return Side(
+            np.tile(self.counts, copies),
+            np.tile(self.totals, copies),
+            np.tile(self.shares, copies),
+            np.tile(self.roots, copies),
+            np.tile(self.empty, copies),
+        )
+
+    def part(self, columns: slice, cells: slice) -> Side:
+        """Those of some columns that stand together, with their cells."""
+        return Side(
+            self.counts[cells],
+            self.totals[columns],
+            self.shares[cells],
+            self.roots[cells],
+            self.empty[cells],
+        )
+
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Distances:
@@ -105,6 +132,19 @@ class Distances:
     l_infinity: Floats
     dof: Floats
     change: Floats
+
+    def part(self, columns: slice, cells: slice) -> Distances:
+        """Those of some columns that stand together, with their cells."""
+        return Distances(
+            self.psi[columns],
+            self.jensen_shannon[columns],
+            self.hellinger[columns],
+            self.chi_square[columns],
+            self.total_variation[columns],
+            self.l_infinity[columns],
+            self.dof[columns],
+            self.change[cells],
+        )
 
 
 def distances(slices: Slices, usual: Side, now: Side) -> Distances:
@@ -169,11 +209,12 @@ def distances(slices: Slices, usual: Side, now: Side) -> Distances:
     )
 
 
-def running_shares(slices: Slices, side: Side) -> Floats:
-    """The distribution function at the upper edge of each cell, exactly 1 at the last."""
+def running_shares(slices: Slices, counts: Floats) -> Floats:
+    """The distribution function at the upper edge of each cell, exactly 1 at the last. ``counts``:
+    those of a :class:`Side`, float64 [cells]."""
     if not len(slices.starts):
         return np.empty(0)
-    running = slices.running(side.counts)
+    running = slices.running(counts)
     # Without events 0 / 0, which is NaN.
     shares: Floats = running / running[slices.last][slices.of]
     return shares

@@ -58,7 +58,7 @@ def scores_of(slices: Slices, usual: Side) -> Scores:
     """The scores of cells in their order."""
     p = usual.shares
     least = (0.5 / (usual.totals + 1))[slices.of]
-    ranks = running_shares(slices, usual) - p / 2
+    ranks = running_shares(slices, usual.counts) - p / 2
     scores = special.ndtri(np.minimum(np.maximum(ranks, least), 1 - least))
     mean = slices.sum(p * scores)
     centred = scores - mean[slices.of]

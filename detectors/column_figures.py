@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import functools
 import math
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -70,6 +71,22 @@ class Figures:
         """From the arrays with all rows."""
         return cls(counts, values, *counts, *values)
 
+    @classmethod
+    def many(cls, each: Sequence[Figures], columns: Ints) -> Figures:
+        """Those of the columns at these indices of the first, then of the second, and so on."""
+        counts = np.stack([figures.counts for figures in each], axis=1).take(columns, axis=2)
+        values = np.stack([figures.values for figures in each], axis=1).take(columns, axis=2)
+        shape = 4, len(each) * len(columns)
+        return cls.of(counts.reshape(shape), values.reshape(shape))
+
+    def times(self, copies: int) -> Figures:
+        """So many of these, one after another."""
+        return self.of(np.tile(self.counts, copies), np.tile(self.values, copies))
+
+    def part(self, columns: slice) -> Figures:
+        """Those of some columns that stand together."""
+        return self.of(self.counts[:, columns], self.values[:, columns])
+
     def take(self, columns: Ints) -> Figures:
         """Those of the columns at these indices, in this order."""
         return self.of(self.counts.take(columns, axis=1), self.values.take(columns, axis=1))
@@ -96,7 +113,7 @@ class _Places:
     """Of the numeric columns."""
 
 
-@functools.lru_cache(maxsize=32)
+@functools.lru_cache(maxsize=256)
 def figures_of(summaries: Summaries) -> Figures:
     """The figures of all columns. Remembered for the newest summaries: a window is asked for by
     the row that shows it and by each comparison."""
@@ -117,7 +134,7 @@ def figures_of(summaries: Summaries) -> Figures:
     return Figures.of(np.concatenate((n, rows, errors, nulls)).reshape(4, -1), values)
 
 
-@functools.lru_cache(maxsize=32)
+@functools.lru_cache(maxsize=256)
 def quantiles_of(summaries: Summaries) -> Floats:
     """float64 [4, columns] for :data:`QUANTILES`, NaN where no sketch is kept."""
     n = summaries.vector[_places(summaries.layout).n]

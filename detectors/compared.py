@@ -7,7 +7,7 @@ beside it, and no answer is NaN.
 from __future__ import annotations
 
 import functools
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -72,6 +72,61 @@ class Compared:
     known: Usual
 
 
+@dataclass(frozen=True, slots=True, eq=False)
+class Many:
+    """Summaries of one layout compared with the same side. As :class:`Compared`, with the columns
+    (and cells) of the first, then of the second, and so on."""
+
+    plan: Plan
+    currents: Sequence[Summaries]
+    known: Usual
+    usual: Figures
+    now: Figures
+    now_side: Side
+    distances: Distances
+    kolmogorov_smirnov: Floats
+    wasserstein: Floats
+    alone: Compared | None = None
+    """What these are of, where there is one that has columns without common bins."""
+
+    @classmethod
+    def of(cls, alone: Compared) -> Many:
+        return cls(
+            alone.plan,
+            [alone.current],
+            alone.known,
+            alone.usual,
+            alone.now,
+            alone.now_side,
+            alone.distances,
+            alone.kolmogorov_smirnov,
+            alone.wasserstein,
+            alone,
+        )
+
+    def one(self, at: int) -> Compared:
+        """The comparison of one of them."""
+        if self.alone is not None:
+            return self.alone
+        plan, columns, cells = self.plan, len(self.plan.columns), len(self.plan.slices.of)
+        of_columns = slice(at * columns, (at + 1) * columns)
+        of_cells = slice(at * cells, (at + 1) * cells)
+        return Compared(
+            plan,
+            self.currents[at],
+            self.known.figures,
+            self.now.part(of_columns),
+            plan.slices,
+            self.known.side,
+            self.now_side.part(of_columns, of_cells),
+            self.distances.part(of_columns, of_cells),
+            self.kolmogorov_smirnov[of_columns],
+            self.wasserstein[of_columns],
+            {},
+            self.known,
+        )
+
+
 def compare(reference: Summaries, current: Summaries, *, lasting: bool = False) -> Compared:
     """Every column that either side has; of summaries on different references, that both have.
     Never raises for what the summaries hold. Call within :func:`detectors.cell_statistics.quiet`.
@@ -79,35 +134,61 @@ def compare(reference: Summaries, current: Summaries, *, lasting: bool = False) 
     ``lasting``: the reference will be compared with again and again, so that what is worked out of
     it alone is worth keeping for long.
     """
-    if reference.layout.reference == current.layout.reference:
+    (many,) = compare_many(reference, [current], lasting=lasting)
+    return many.one(0)
+
+
+def compare_many(
+    reference: Summaries, currents: Sequence[Summaries], *, lasting: bool = False
+) -> list[Many]:
+    """As :func:`compare` for summaries of one layout, with the same result. Where they must be
+    compared one by one there are as many of :class:`Many`, else one."""
+    layout = currents[0].layout
+    if reference.layout.reference == layout.reference:
         # A column that one side never sent is empty there.
-        layout = _union(reference.layout, current.layout)
-        widened = _lasting_widened if lasting else _widened
-        reference, current = widened(reference, layout), _widened(current, layout)
-    plan = plan_of(reference.layout, current.layout)
+        layout = _union(reference.layout, layout)
+        reference = (_lasting_widened if lasting else _widened)(reference, layout)
+        currents = [_widened(current, layout) for current in currents]
+    plan = plan_of(reference.layout, layout)
     known = (_lasting_usual if lasting else _passing_usual)(reference, plan)
-    now = figures_of(current).take(plan.now_columns)
-    counts = _counts(current, plan, plan.now_cells)
-    if len(plan.columns) > plan.binned:
-        return _compare_loose(reference, current, plan, known, now, counts)
-    side = Side.of(counts, plan.slices)
-    running = running_shares(plan.number_slices, _numbers(side, plan))
-    ks, moved = ordered_distances(plan.number_slices, known.running, running, known.steps)
-    texts = np.full(plan.binned - plan.binned_numbers, np.nan)
-    return Compared(
-        plan,
-        current,
-        known.figures,
-        now,
-        plan.slices,
-        known.side,
-        side,
-        distances(plan.slices, known.side, side),
-        np.concatenate((ks, texts)),
-        _not_less_than_the_shift(np.concatenate((moved, texts)), known.figures, now),
-        {},
-        known,
+    if len(plan.columns) == plan.binned:
+        return [_compare_binned(currents, plan, known)]
+    return [Many.of(_compare_loose(reference, current, plan, known)) for current in currents]
+
+
+def _compare_binned(currents: Sequence[Summaries], plan: Plan, known: Usual) -> Many:
+    """The columns of all stand end to end, as if they were those of one."""
+    copies, numbers = len(currents), plan.binned_numbers
+    now = Figures.many([figures_of(current) for current in currents], plan.now_columns)
+    slices, number_slices = _times(plan, copies)
+    counts = _counts_of_all(currents, plan)
+    side = Side.of(counts.ravel(), slices)
+    of_numbers = side.counts.reshape(counts.shape)[:, : len(plan.number_slices.of)]
+    ks, moved = ordered_distances(
+        number_slices,
+        np.tile(known.running, copies),
+        running_shares(number_slices, of_numbers.ravel()),
+        np.tile(known.steps, copies),
     )
+    ordered = np.full((2, copies, len(plan.columns)), np.nan)
+    ordered[:, :, :numbers] = np.stack((ks, moved)).reshape(2, copies, numbers)
+    usual = known.figures.times(copies)
+    return Many(
+        plan,
+        currents,
+        known,
+        usual,
+        now,
+        side,
+        distances(slices, known.side.times(copies), side),
+        ordered[0].ravel(),
+        _not_less_than_the_shift(ordered[1].ravel(), usual, now),
+    )
+
+
+@functools.lru_cache(maxsize=64)
+def _times(plan: Plan, copies: int) -> tuple[Slices, Slices]:
+    return plan.slices.times(copies), plan.number_slices.times(copies)
 
 
 def directions(compared: Compared, numbers: bool = True, texts: bool = True) -> tuple[Ints, Ints]:
@@ -137,15 +218,10 @@ def directions(compared: Compared, numbers: bool = True, texts: bool = True) -> 
     return found, at
 
 
-def _compare_loose(
-    reference: Summaries,
-    current: Summaries,
-    plan: Plan,
-    known: Usual,
-    now: Figures,
-    counts: Ints,
-) -> Compared:
+def _compare_loose(reference: Summaries, current: Summaries, plan: Plan, known: Usual) -> Compared:
     """With columns that have no common bins behind those that have."""
+    now = figures_of(current).take(plan.now_columns)
+    counts = _counts(current, plan, plan.now_cells)
     last = plan.binned + plan.loose_numbers
     names: dict[int, tuple[str, ...]] = {}
     fine: list[tuple[Ints, Ints, Floats]] = []
@@ -170,7 +246,10 @@ def _compare_loose(
     binned = _numbers(Side.of(counts, plan.slices), plan)
     first = plan.binned_numbers
     ks[:first], moved[:first] = ordered_distances(
-        plan.number_slices, known.running, running_shares(plan.number_slices, binned), known.steps
+        plan.number_slices,
+        known.running,
+        running_shares(plan.number_slices, binned.counts),
+        known.steps,
     )
     unit = known.figures.sd[plan.binned : last]
     ks[plan.binned : last], moved[plan.binned : last] = _fine_distances(fine, unit)
@@ -196,7 +275,7 @@ def _fine_distances(fine: list[tuple[Ints, Ints, Floats]], unit: Floats) -> tupl
     expected, observed, positions = (np.concatenate(part) for part in zip(*fine, strict=True))
     slices = Slices.of_sizes([len(part) for part, _, _ in fine])
     usual, now = (
-        running_shares(slices, Side.of(counts, slices)) for counts in (expected, observed)
+        running_shares(slices, Side.of(counts, slices).counts) for counts in (expected, observed)
     )
     return ordered_distances(slices, usual, now, steps_between(slices, positions, unit))
 
@@ -246,7 +325,7 @@ def _usual(reference: Summaries, plan: Plan) -> Usual:
     numbers = _numbers(side, plan)
     slices = plan.number_slices
     steps = steps_between(slices, _positions_of(reference, plan), figures.sd[: plan.binned_numbers])
-    return Usual(figures, side, numbers, running_shares(slices, numbers), steps)
+    return Usual(figures, side, numbers, running_shares(slices, numbers.counts), steps)
 
 
 _lasting_usual = functools.lru_cache(maxsize=256)(_usual)
@@ -265,6 +344,16 @@ def _counts(summaries: Summaries, plan: Plan, cells: Ints) -> Ints:
         return summaries.vector[cells]
     rests = [_rest(summaries, spec.name) for spec in texts]
     return np.append(summaries.vector, np.array(rests, np.int64))[cells]
+
+
+def _counts_of_all(currents: Sequence[Summaries], plan: Plan) -> Ints:
+    """int64 [summaries, cells]."""
+    texts = plan.columns[plan.binned_numbers : plan.binned]
+    vectors = np.stack([current.vector for current in currents])
+    if not texts:
+        return vectors[:, plan.now_cells]
+    rests = [[_rest(current, spec.name) for spec in texts] for current in currents]
+    return np.concatenate((vectors, np.array(rests, np.int64)), axis=1)[:, plan.now_cells]
 
 
 def _rest(summaries: Summaries, name: str) -> int:

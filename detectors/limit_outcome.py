@@ -11,7 +11,7 @@ from scipy import special
 
 from detectors.cell_statistics import chi_square_p_values
 from detectors.column_directions import Direction
-from detectors.compared import Compared
+from detectors.compared import Many
 from detectors.differences import mean_differences, rate_differences
 from detectors.finding import Outcome
 from detectors.judged_columns import OF_COLUMNS, Measure, Rules
@@ -35,26 +35,28 @@ _WORDS = {
 
 
 class AskedOfColumn(NamedTuple):
-    """What a limit asks for beside the value; only deciding findings pay for it."""
+    """What a limit asks for beside the value; only deciding findings pay for it. ``column``: its
+    place in the plan; ``place``: in ``many``."""
 
-    compared: Compared
+    many: Many
     rules: Rules
+    column: int
     place: int
     statistic: int
     told: NDArray[np.int64] | None
 
     def words(self) -> str:
-        usual, now, place = self.compared.usual, self.compared.now, self.place
+        usual, now, place = self.many.usual, self.many.now, self.place
         detector = OF_COLUMNS[self.statistic]
         if detector is Detector.MISSING_RATE:
             return f"{now.missing[place]:.2%} missing, was {usual.missing[place]:.2%}"
         if detector in (Detector.MEAN_SHIFT, Detector.MEAN_WORSE):
             return f"mean {now.mean[place]:.4g}, was {usual.mean[place]:.4g}"
-        return _WORDS[Direction(int(self.told[place]) if self.told is not None else 0)]
+        return _WORDS[Direction(int(self.told[self.column]) if self.told is not None else 0)]
 
     def z(self) -> float:
         """The distance from chance in standard errors, NaN if it is unknown."""
-        usual, now = self.compared.usual, self.compared.now
+        usual, now = self.many.usual, self.many.now
         one, detector = slice(self.place, self.place + 1), OF_COLUMNS[self.statistic]
         if detector is Detector.MISSING_RATE:
             sides = usual.nulls[one], usual.rows[one], now.nulls[one], now.rows[one]
@@ -65,8 +67,8 @@ class AskedOfColumn(NamedTuple):
             )
             t = float(means.t[0])
             shift = detector is Detector.MEAN_SHIFT
-            return abs(t) if shift else float(self.rules.sign[self.place]) * t
-        found = self.compared.distances
+            return abs(t) if shift else float(self.rules.sign[self.column]) * t
+        found = self.many.distances
         return _z_of(float(chi_square_p_values(found.chi_square[one], found.dof[one])[0]))
 
 

@@ -231,7 +231,7 @@ def _ordered(expected: Counts, observed: Counts, steps: Floats) -> tuple[float, 
     slices = Slices.of_sizes([len(expected)])
     with quiet():
         usual, now = (
-            running_shares(slices, Side.of(side, slices)) for side in (expected, observed)
+            running_shares(slices, Side.of(side, slices).counts) for side in (expected, observed)
         )
         greatest, moved = ordered_distances(slices, usual, now, steps)
     return float(greatest[0]), float(moved[0])

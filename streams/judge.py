@@ -17,7 +17,7 @@ from detectors.budget import Stream
 from detectors.layout import Layout
 from detectors.reference import Reference, layout_for
 from detectors.release import ALL, OTHER, Role
-from detectors.thresholds import Place, ThresholdSettings, judge_columns
+from detectors.thresholds import Asked, Place, ThresholdSettings, judge_all
 from streams.comparing import comparisons, main_production, shown_block
 from streams.evidence import Entry, Evidence, EvidenceKey, EvidenceSettings
 from streams.figures import window_rows
@@ -281,17 +281,25 @@ class ModelJudge:
         reference = self._known(self.state.reference)
         held = self.intervals.held
         production = main_production(keys, held)
-        for key in keys:
-            release = self.state.release(key.version, key.role)
+        places = {
+            key: Place(
+                self.state.release(key.version, key.role), key.segment, length, start, revision
+            )
+            for key in keys
+        }
+        asked = [
+            Asked(comparison, places[key])
+            for key in keys
+            for comparison in comparisons(key, held, reference, production)
+        ]
+        for findings in judge_all(self._settings.thresholds, asked):
+            outputs.findings += findings
+            self._standings.enter(findings)
+        for key, place in places.items():
             shown = shown_block(held[key], reference)
             # A row for each reference in the window: together they hold every event.
             for _, block in sorted(held[key].blocks.items()):
-                outputs.windows += window_rows(release, key, block, revision, offset)
-            place = Place(release, key.segment, length, start, revision)
-            for comparison in comparisons(key, held, reference, production):
-                findings = judge_columns(self._settings.thresholds, comparison, place)
-                outputs.findings += findings
-                self._standings.enter(findings)
+                outputs.windows += window_rows(place.release, key, block, revision, offset)
             track = self.state.releases.get((key.version, key.role))
             if track is not None:
                 observe(track, key, shown)

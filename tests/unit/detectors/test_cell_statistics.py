@@ -68,7 +68,7 @@ def at_once(together: list[Column]) -> dict[str, Floats]:
         positions = np.array([at for column in together for at in column.positions])
         steps = steps_between(slices, positions, np.array([c.unit for c in together]))
         greatest, moved = ordered_distances(
-            slices, running_shares(slices, usual), running_shares(slices, now), steps
+            slices, running_shares(slices, usual.counts), running_shares(slices, now.counts), steps
         )
     figures = {name: getattr(found, name) for name in NAMES[:7]}
     return {**figures, "kolmogorov_smirnov": greatest, "wasserstein": moved}
@@ -187,4 +187,4 @@ def test_no_cells_are_no_columns() -> None:
     none = Slices.of_sizes([])
     side = Side.of(np.empty(0, np.int64), none)
     assert len(distances(none, side, side).psi) == 0
-    assert len(running_shares(none, side)) == 0
+    assert len(running_shares(none, side.counts)) == 0
