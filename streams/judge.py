@@ -235,13 +235,19 @@ class ModelJudge:
 
     def _wait(self, delta: Delta, layout: Layout, offset: int) -> list[tuple[IntervalKey, Packed]]:
         """Let what has come wait for its pane to close. Returns what is of panes that have."""
-        state, closed = self.state, []
+        pending, closed_ms = self.intervals.pending, self.state.closed_ms
+        newest_ms = closed_ms
+        closed = []
         for group in delta.groups:
             pane = self._pane(group)
-            if pane.end_ms <= state.closed_ms:
+            end_ms = pane.end_ms
+            if end_ms <= closed_ms:
                 closed.append((pane, group.summaries))
-            elif offset > state.settled:
-                self.intervals.pending.add(pane, layout, group.summaries, offset)
+            elif offset > self.state.settled:
+                pending.add(pane, layout, group.summaries)
+                newest_ms = max(newest_ms, end_ms)
+        if newest_ms > closed_ms:
+            pending.records[offset] = newest_ms
         return closed
 
     def _close(self, before: int, mark: int, offset: int, outputs: Outputs) -> None:
@@ -322,7 +328,9 @@ class ModelJudge:
         self._standings.enter(online)
         if key.segment == ALL and key.version != OTHER:
             self.evidence.canary_verdict(key.version, key.role)
-            outputs.findings += self.evidence.canary_findings(key.version, key.role, place)
+            told = self.evidence.canary_findings(key.version, key.role, place)
+            outputs.findings += told
+            outputs.told.setdefault(place.release, []).extend(told)
         if key.segment == ALL and key.role is Role.SHADOW and production is not None:
             pairs = self._pairs.findings(place, production)
             outputs.findings += pairs

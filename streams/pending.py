@@ -28,14 +28,16 @@ class Pending:
 
     def __init__(self) -> None:
         self.records: dict[int, int] = {}
-        self._panes: dict[IntervalKey, dict[Layout, list[Packed]]] = {}
+        self._panes: dict[IntervalKey, list[tuple[Layout, Packed]]] = {}
         self._blocks = 0
 
-    def add(self, pane: IntervalKey, layout: Layout, packed: Packed, offset: int) -> None:
-        """``packed`` fits ``layout``; it came with the record at ``offset``."""
-        self._panes.setdefault(pane, {}).setdefault(layout, []).append(packed)
+    def add(self, pane: IntervalKey, layout: Layout, packed: Packed) -> None:
+        """``packed`` fits ``layout``."""
+        waiting = self._panes.get(pane)
+        if waiting is None:
+            waiting = self._panes[pane] = []
+        waiting.append((layout, packed))
         self._blocks += 1
-        self.records[offset] = max(self.records.get(offset, pane.end_ms), pane.end_ms)
 
     @property
     def full(self) -> bool:
@@ -44,19 +46,18 @@ class Pending:
 
     def merged(self, upto_ms: int) -> list[tuple[IntervalKey, list[Summaries]]]:
         """All panes that end by then, each with a block for every layout; they wait no longer."""
-        taken = {k: by for k, by in self._panes.items() if k.end_ms <= upto_ms}
-        together: dict[Layout, list[IntervalKey]] = {}
-        for key, by_layout in taken.items():
-            del self._panes[key]
-            for layout, waiting in by_layout.items():
-                self._blocks -= len(waiting)
-                together.setdefault(layout, []).append(key)
+        taken = [key for key in self._panes if key.end_ms <= upto_ms]
+        together: dict[Layout, dict[IntervalKey, list[Packed]]] = {}
+        for key in taken:
+            waiting = self._panes.pop(key)
+            self._blocks -= len(waiting)
+            for layout, packed in waiting:
+                together.setdefault(layout, {}).setdefault(key, []).append(packed)
         found: dict[IntervalKey, list[Summaries]] = {key: [] for key in taken}
-        for layout, keys in together.items():
-            runs = [taken[key][layout] for key in keys]
-            blocks = unpack_all([packed for run in runs for packed in run], layout)
-            merged = merge_runs(blocks, [len(run) for run in runs])
-            for key, whole in zip(keys, merged, strict=True):
+        for layout, runs in together.items():
+            blocks = unpack_all([packed for run in runs.values() for packed in run], layout)
+            merged = merge_runs(blocks, [len(run) for run in runs.values()])
+            for key, whole in zip(runs, merged, strict=True):
                 found[key].append(whole)
         return list(found.items())
 

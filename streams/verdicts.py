@@ -6,7 +6,7 @@ from collections.abc import Callable
 from typing import Final
 
 from detectors.finding import Finding, Outcome
-from detectors.release import ALL, OTHER, Release, Role
+from detectors.release import ALL, OTHER, Role
 from detectors.thresholds import Place
 from detectors.verdict import Status, Verdict
 from streams.evidence import Evidence
@@ -14,8 +14,6 @@ from streams.model_state import ModelState
 from streams.outputs import Outputs
 from streams.standing import MOST_FINDINGS, JudgeSettings, Standings, baseline, decide, silence
 
-CANARY: Final = "canary_"
-"""What the names of the detectors of evidence against production begin with."""
 _PROVEN: Final = (Status.FAIL.value, Status.HOLD.value)
 
 
@@ -35,10 +33,6 @@ def decide_all(
     that closes no window and changes nothing brings none.
     """
     evaluated = {(row["version"], row["role"]) for row in outputs.windows}
-    told: dict[Release, list[Finding]] = {}
-    for finding in outputs.findings:
-        if finding.detector.startswith(CANARY):
-            told.setdefault(finding.release, []).append(finding)
     stuck_ms = wall_ms - state.moved_ms
     version_to_return_to = baseline(state.releases)
     for (version, role), track in sorted(state.releases.items()):
@@ -66,9 +60,9 @@ def decide_all(
             # Between two windows the evidence is told of the newest pane, so that whoever acts on
             # the verdict finds it in the store.
             place = Place(release, ALL, pane_ms, evidence.upto_ms - pane_ms, 0)
-            told[release] = evidence.canary_findings(version, role, place)
-            outputs.findings += told[release]
-        shown = sorted(told.get(release, ()), key=_telling)
+            outputs.told[release] = evidence.canary_findings(version, role, place)
+            outputs.findings += outputs.told[release]
+        shown = sorted(outputs.told.get(release, ()), key=_telling)
         outputs.verdicts.append(
             Verdict(
                 release=release,
