@@ -3,8 +3,10 @@
 Deltas of one model with twenty releases, production and nineteen canaries, go through
 :class:`streams.judge.ModelJudge` as they do in the worker: one delta a second, panes of 10 s,
 windows of a minute, an hour and a day of which the minute closes. Kafka, Faust and the changelog
-are left out. Per-part figures come from the calls that the judge makes, timed one by one on the
-windows of the last minute.
+are left out of "classical" and "evidence". "Worker" is the same with all that a worker does besides
+(:mod:`bench.judge_worker`): records are decoded, results and what goes into the changelogs encoded.
+Per-part figures come from the calls that the judge makes, timed one by one on the windows of the
+last minute.
 """
 
 from __future__ import annotations
@@ -18,22 +20,33 @@ from typing import Any
 import msgspec
 
 from bench.events import START_MS, Shape, arrow_table, generate, reference_of
+from bench.judge_worker import Worker
 from bench.measure import Spread, report, show
 from detectors.canary_rules import CanarySettings
 from detectors.drift_settings import DriftSettings
 from detectors.finding import Finding
+from detectors.merging import merge_alike
 from detectors.reference import Reference
 from detectors.release import ALL, Release, Role
 from detectors.summary import Summaries
 from detectors.table import summarize_table
-from detectors.thresholds import Against, Comparison, Place, ThresholdSettings, judge_columns
+from detectors.thresholds import Against, Asked, Comparison, Place, ThresholdSettings, judge_all
 from streams.evidence import EvidenceSettings
 from streams.figures import window_rows
 from streams.judge import ModelJudge, ModelSettings
 from streams.model_state import IntervalKey, ModelState
 from streams.standing import JudgeSettings
 from streams.timeline import PartitionTime, TimeSettings
-from streams.wire import Delta, Group, Progress, Row, encode_rows, finding_rows, pack
+from streams.wire import (
+    Delta,
+    Group,
+    PartitionProgress,
+    Progress,
+    Row,
+    encode_rows,
+    finding_rows,
+    pack,
+)
 
 MODEL = "fraud"
 TOPIC = ("predictions", 0)
@@ -87,58 +100,75 @@ def _role(number: int) -> Role:
     return Role.CANARY if number else Role.PRODUCTION
 
 
+class Pure:
+    """The judge of one model alone, given records as they are decoded."""
+
+    def __init__(self, scene: Scene, evidence: EvidenceSettings) -> None:
+        known = {scene.reference.id: scene.reference}
+        state = ModelState(MODEL, reference=scene.reference.id)
+        self._judge = ModelJudge(state, {}, settings_with(evidence), known.get, {})
+        self._offset = 0
+        self.findings = 0
+
+    def prepared(self, record: Delta | Progress) -> Callable[[], None]:
+        """What is timed."""
+        self._offset += 1
+        return lambda: self._take(record)
+
+    def _take(self, record: Delta | Progress) -> None:
+        self._judge.begin()
+        if isinstance(record, Delta):
+            self._judge.delta(record, self._offset)
+        else:
+            times = {
+                (p.topic, p.partition): PartitionTime(p.newest_ms, p.idle, p.partitions)
+                for p in record.partitions
+            }
+            self.findings += len(self._judge.progress(record, times, self._offset).findings)
+
+
 class Drive:
     """Feeds a judge in the order in which a worker's records come. Seconds of CPU are kept apart
     for deltas, for panes that close and for windows that close."""
 
-    def __init__(self, scene: Scene, evidence: EvidenceSettings) -> None:
-        settings = ModelSettings(_TIME, ThresholdSettings(), JudgeSettings(), evidence)
-        known = {scene.reference.id: scene.reference}
-        state = ModelState(MODEL, reference=scene.reference.id)
-        self._judge = ModelJudge(state, {}, settings, known.get, {})
+    def __init__(self, scene: Scene, judge: Pure | Worker) -> None:
+        self._judge = judge
         self._columns = tuple(spec.key for spec in scene.windows[0].layout.columns)
         self._scene = scene
-        self._offset = 0
+        self._flush = 0
         self._at_ms = START_MS - START_MS % _TIME.windows_ms[0]
         self.deltas = self.panes = self.windows = 0.0
-        self.findings = 0
 
     def minute(self) -> None:
         """All panes of one window of a minute."""
         for _ in range(_PANES):
-            for flush in range(_FLUSHES):
-                some = self._scene.seconds[(self._offset * 7 + flush) % _SECONDS]
-                groups = tuple(msgspec.structs.replace(each, pane_ms=self._at_ms) for each in some)
-                wall_ms = self._at_ms + flush * 1_000
-                delta = Delta(
-                    "bench",
-                    MODEL,
-                    self._scene.reference.id,
-                    self._columns,
-                    (TOPIC[0],),
-                    wall_ms,
-                    groups,
-                )
-                self.deltas += _seconds(lambda delta=delta: self._take(delta))  # type: ignore[misc]
+            for second in range(_FLUSHES):
+                self.deltas += _seconds(self._judge.prepared(self._delta(second)))
             self._at_ms += _TIME.pane_ms
-            spent = _seconds(self._advance)
+            spent = _seconds(self._judge.prepared(self._clock()))
             if self._at_ms % _TIME.windows_ms[0]:
                 self.panes += spent
             else:
                 self.windows += spent
 
-    def _take(self, delta: Delta) -> None:
-        self._offset += 1
-        self._judge.begin()
-        self._judge.delta(delta, self._offset)
+    def _delta(self, second: int) -> Delta:
+        self._flush += 1
+        some = self._scene.seconds[self._flush * 7 % _SECONDS]
+        groups = tuple(msgspec.structs.replace(each, pane_ms=self._at_ms) for each in some)
+        wall_ms = self._at_ms + second * 1_000
+        reference = self._scene.reference.id
+        return Delta("bench", MODEL, reference, self._columns, (TOPIC[0],), wall_ms, groups)
 
-    def _advance(self) -> None:
+    def _clock(self) -> Progress:
         """The watermark passes the end of the pane."""
-        self._offset += 1
-        self._judge.begin()
-        newest = {TOPIC: PartitionTime(self._at_ms + _TIME.out_of_orderness_ms, False, 1)}
-        outputs = self._judge.progress(Progress("bench", self._at_ms, ()), newest, self._offset)
-        self.findings += len(outputs.findings)
+        newest_ms = self._at_ms + _TIME.out_of_orderness_ms
+        partition = PartitionProgress(*TOPIC, 1, newest_ms, False, 0, 0, 0, 0, 0, 0, 0)
+        return Progress("bench", self._at_ms, (partition,))
+
+
+def settings_with(evidence: EvidenceSettings) -> ModelSettings:
+    """All others are the defaults."""
+    return ModelSettings(_TIME, ThresholdSettings(), JudgeSettings(), evidence)
 
 
 def _seconds(work: Callable[[], object]) -> float:
@@ -169,10 +199,18 @@ def run(quick: bool) -> str:
 
 
 def _line(scene: Scene, rounds: int) -> dict[str, Spread]:
-    """The judge as a whole, with and without evidence."""
+    """The judge as a whole, with and without evidence, and as a worker has it."""
     found: dict[str, Spread] = {}
-    for name, evidence in (("classical", _WITHOUT_EVIDENCE), ("evidence", EvidenceSettings())):
-        drive = Drive(scene, evidence)
+    everything = settings_with(EvidenceSettings())
+    bare = settings_with(_WITHOUT_EVIDENCE)
+    judges: dict[str, Pure | Worker] = {
+        "classical": Pure(scene, _WITHOUT_EVIDENCE),
+        "evidence": Pure(scene, EvidenceSettings()),
+        "worker, classical": Worker(scene.reference, bare),
+        "worker, evidence": Worker(scene.reference, everything),
+    }
+    for name, judge in judges.items():
+        drive = Drive(scene, judge)
         drive.minute()
         spent: list[tuple[float, float, float]] = []
         gc.collect()
@@ -203,10 +241,11 @@ def _parts(scene: Scene, rounds: int) -> dict[str, Spread]:
     settings = ThresholdSettings()
 
     def compare(windows: list[Summaries], at: int) -> None:
-        for window in windows[1:]:
-            side = (scene.reference.summaries, windows[0])[at]
-            kind = (Against.REFERENCE, Against.PRODUCTION)[at]
-            findings[at] += judge_columns(settings, Comparison(window, side, "x", kind), place)
+        side = (scene.reference.summaries, windows[0])[at]
+        kind = (Against.REFERENCE, Against.PRODUCTION)[at]
+        asked = [Asked(Comparison(window, side, "x", kind), place) for window in windows[1:]]
+        for found in judge_all(settings, asked):
+            findings[at] += found
 
     spent: dict[str, list[float]] = {}
     for _ in range(rounds):
@@ -226,9 +265,11 @@ def _parts(scene: Scene, rounds: int) -> dict[str, Spread]:
             ),
         ):
             spent.setdefault(name, []).append(_seconds(work))
-    merged = [replace(window) for window in scene.windows]
+    # Each with those of two others: what a pane's deltas and a window's panes are.
+    runs = [list(windows) for windows in zip(*[iter(scene.windows[1:])] * 3, strict=False)] * 3
     spent["one merge"] = [
-        _seconds(lambda: [window.merge(window) for window in merged[1:]]) for _ in range(rounds)
+        _seconds(lambda: merge_alike(runs)) / (2 * len(runs)) * (RELEASES - 1)
+        for _ in range(rounds)
     ]
     keys = scene.columns * (RELEASES - 1)
     return {name: Spread.of(figures).scaled(1e6 / keys) for name, figures in spent.items()}

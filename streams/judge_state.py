@@ -173,6 +173,7 @@ class JudgeState:
         for key in sorted(intervals.changed):
             stored = encode_interval(intervals.held[key])
             pending.append(self._intervals.put(partition, encode_key(model, key), stored))
+            intervals.held[key].rest(stored)
         pending += [
             self._intervals.remove(partition, encode_key(model, key))
             for key in sorted(intervals.removed)

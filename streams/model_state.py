@@ -11,7 +11,8 @@ that message again skips what is already in: the result is the same as if nothin
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
+from typing import NamedTuple
 
 import msgspec
 
@@ -20,7 +21,7 @@ from detectors.layout import Kind, Layout
 from detectors.release import Release, Role
 from detectors.summary import Summaries
 from streams.timeline import NEVER
-from streams.wire import Packed, pack, unpack
+from streams.wire import Packed, check, pack, unpack
 
 LayoutOf = Callable[[str, tuple[tuple[str, Kind], ...]], Layout]
 """Rebuilds a layout from the id of a reference ("" for none) and the columns."""
@@ -42,13 +43,34 @@ class IntervalKey(msgspec.Struct, array_like=True, frozen=True, order=True):
 
 class Interval:
     """Summaries by the reference they stand on: a new reference may arrive in mid-window, and
-    summaries on unlike edges do not merge."""
+    summaries on unlike edges do not merge.
 
-    __slots__ = ("applied", "blocks")
+    One that rests is held as the bytes that the changelog's table has anyway, until somebody asks
+    for its ``blocks``: most windows wait for late rows that never come.
+    """
+
+    __slots__ = ("_blocks", "_resting", "applied")
 
     def __init__(self, applied: int = -1, blocks: dict[str, Summaries] | None = None) -> None:
         self.applied = applied
-        self.blocks = blocks or {}
+        self._blocks = blocks or {}
+        self._resting: _Resting | None = None
+
+    @property
+    def blocks(self) -> dict[str, Summaries]:
+        if self._resting is not None:
+            packed = msgspec.msgpack.decode(self._resting.value, type=_IntervalRecord).blocks
+            layouts = self._resting.layouts
+            self._blocks = {name: unpack(each, layouts[name]) for name, _, each in packed}
+            self._resting = None
+        return self._blocks
+
+    def rest(self, value: bytes, layouts: Mapping[str, Layout] | None = None) -> None:
+        """Hold no more than ``value``, which is this interval as :func:`encode_interval` gives it;
+        ``layouts``: of its blocks, where these are not there."""
+        known = layouts or {name: block.layout for name, block in self._blocks.items()}
+        self._resting = _Resting(value, known)
+        self._blocks = {}
 
     def add(self, summaries: Summaries) -> None:
         known = self.blocks.get(summaries.layout.reference)
@@ -56,6 +78,11 @@ class Interval:
 
     def events(self) -> int:
         return sum(block.events for block in self.blocks.values())
+
+
+class _Resting(NamedTuple):
+    value: bytes
+    layouts: Mapping[str, Layout]
 
 
 class ReleaseTrack(msgspec.Struct):
@@ -141,13 +168,12 @@ def encode_interval(interval: Interval) -> bytes:
 
 def decode_interval(value: bytes, layout_of: LayoutOf) -> Interval:
     record = msgspec.msgpack.decode(value, type=_IntervalRecord)
-    return Interval(
-        record.applied,
-        {
-            reference: unpack(packed, layout_of(reference, columns))
-            for reference, columns, packed in record.blocks
-        },
-    )
+    layouts = {name: layout_of(name, columns) for name, columns, _ in record.blocks}
+    for name, _, packed in record.blocks:
+        check(packed, layouts[name])
+    interval = Interval(record.applied)
+    interval.rest(value, layouts)
+    return interval
 
 
 def encode_key(model: str, key: IntervalKey) -> bytes:
