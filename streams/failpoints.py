@@ -37,7 +37,7 @@ NAMES: Final = frozenset(
         "summarize.revoked",  # partitions are being taken away, nothing is flushed yet
         "judge.taken",  # a record was read
         "judge.published",  # what came of it is published, the state is not written
-        "judge.intervals",  # intervals are written, the model's state is not
+        "judge.intervals",  # deltas and intervals are written, the state is not
         "judge.written",  # the state is written, the offset is not committed
         "deliver.decided",  # a verdict was taken in, nothing is published
         "deliver.published",  # the actions are published, the state is not written

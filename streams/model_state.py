@@ -6,6 +6,9 @@ message of driftline.summaries changes some intervals and then the state; each e
 offset of the message that changed it last (``applied``). The judge writes intervals first and the
 state last, so after a crash an entry is at most one message ahead of the state, and processing
 that message again skips what is already in: the result is the same as if nothing had happened.
+
+A delta whose panes are still open changes neither on disk: it is stored as it came, and what it did
+to the state is done again when the judge is loaded (:meth:`streams.judge.ModelJudge.restore`).
 """
 
 from __future__ import annotations

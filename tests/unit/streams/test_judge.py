@@ -8,6 +8,7 @@ from dataclasses import dataclass, replace
 from typing import cast
 
 import confluent_kafka
+import msgspec
 import numpy as np
 import pyarrow as pa
 import pytest
@@ -17,7 +18,7 @@ from detectors.drift_settings import DriftSettings, FalseAlarms
 from detectors.finding import Finding, Outcome
 from detectors.pairs import HalfCounts, PairCounts
 from detectors.reference import Reference, reference_from_table
-from detectors.release import Role
+from detectors.release import OTHER, Role
 from detectors.sample_ratio import SplitSettings
 from detectors.thresholds import Against, Detector, Limit, ThresholdSettings
 from detectors.verdict import Status, Verdict
@@ -25,7 +26,7 @@ from streams.cardinality import Limits
 from streams.evidence import EvidenceSettings
 from streams.inputs import InputSettings
 from streams.internal_topics import SUMMARIES
-from streams.judge import ModelJudge, ModelSettings
+from streams.judge import MAX_RELEASES, ModelJudge, ModelSettings
 from streams.learning import LEARNING_MS
 from streams.model_state import (
     ModelState,
@@ -111,8 +112,8 @@ class Bench:
     ) -> None:
         self.reference = reference
         self.known = {reference.id: reference} if reference else {}
-        settings = ModelSettings(TIME, thresholds, judge, evidence)
-        self.judge = ModelJudge(ModelState("m"), {}, settings, self.known.get, {})
+        self.settings = ModelSettings(TIME, thresholds, judge, evidence)
+        self.judge = ModelJudge(ModelState("m"), {}, self.settings, self.known.get, {})
         self.offset = 0
         self.wall_ms = WALL_MS
         self.newest_ms = NEVER
@@ -461,6 +462,45 @@ def test_state_and_intervals_survive_being_written_down() -> None:
         blob = encode_interval(interval)
         (block,) = interval.blocks.values()
         assert encode_interval(decode_interval(blob, lambda *_, of=block: of.layout)) == blob
+
+
+def test_releases_beyond_the_cap_are_kept_under_the_name_they_were_admitted_by() -> None:
+    bench = Bench()
+    for number in range(MAX_RELEASES + 3):
+        some = events(0, 1)
+        some[0]["version"] = f"v{number}"
+        bench.give(some)
+        assert (bench.judge.kept is None) == bench.judge.touched
+    assert bench.judge.kept is not None
+    assert [group.version for group in bench.judge.kept.groups] == [OTHER]
+    bench.clock(5_000)
+    assert total(bench.windows) == MAX_RELEASES + 3
+    others = [r for r in bench.windows if r["version"] == OTHER and r["column"] == "error"]
+    assert [row["events"] for row in others] == [3]
+
+
+def test_a_delta_of_open_panes_is_kept_as_it_came_and_leaves_the_state_to_the_next_pane() -> None:
+    bench = Bench()
+    bench.give(events(0))
+    kept = bench.judge.kept
+    assert kept is not None
+    assert not bench.judge.touched
+    again = ModelJudge(ModelState("m"), {}, bench.settings, bench.known.get, {})
+    again.restore(kept, bench.offset)
+    assert encode_state(again.state) == encode_state(
+        replace_applied(bench.judge.state, bench.offset)
+    )
+    bench.clock(5_000)
+    again.begin()
+    times = {("t", 0): PartitionTime(WALL_MS + 5_000, False, 1)}
+    outputs = again.progress(Progress("w", WALL_MS, ()), times, bench.offset)
+    assert outputs.windows == bench.windows
+    again.begin()
+    assert again.intervals.finished == [1]
+
+
+def replace_applied(state: ModelState, offset: int) -> ModelState:
+    return msgspec.structs.replace(state, applied=offset)
 
 
 def test_every_finding_of_a_window_without_limits_decides_nothing() -> None:
