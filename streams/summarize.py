@@ -15,17 +15,18 @@ import gc
 import os
 import time
 import uuid
-from collections.abc import Callable, Iterator, Sequence, Sized
+from collections.abc import Callable, Sequence
 from contextlib import ExitStack
 from dataclasses import replace
 from functools import partial
 from operator import methodcaller
-from typing import TYPE_CHECKING, TypeVar
+from typing import TYPE_CHECKING
 
 import confluent_kafka
 import structlog
 from confluent_kafka import KafkaError, KafkaException, Message, TopicPartition
 
+from streams.batches import MOST_WAIT_S, Batches
 from streams.clock import ClockSteps, wall_ms
 from streams.codecs import warm_up
 from streams.errors import UnavailableError
@@ -63,34 +64,6 @@ if TYPE_CHECKING:
 
 log = structlog.get_logger()
 
-Entry = TypeVar("Entry", bound=Sized)
-
-MOST_BYTES_AT_ONCE = 4 * 1024 * 1024
-"""Of messages between two looks at how much is buffered: a message may hold many thousand rows."""
-
-
-def sliced(messages: Sequence[Entry]) -> Iterator[list[Entry]]:
-    """Messages in their order, cut into parts of some megabytes; one larger message is a part.
-
-    >>> [len(part) for part in sliced([b"x" * 3_000_000, b"y" * 2_000_000, b"z"])]
-    [1, 2]
-    """
-    if sum(map(len, messages)) <= MOST_BYTES_AT_ONCE:
-        if messages:
-            yield list(messages)
-        return
-    part: list[Entry] = []
-    size = 0
-    for message in messages:
-        if part and size + len(message) > MOST_BYTES_AT_ONCE:
-            yield part
-            part, size = [], 0
-        part.append(message)
-        size += len(message)
-    if part:
-        yield part
-
-
 _ERROR = methodcaller("error")
 
 
@@ -118,6 +91,7 @@ class Worker:
         self._metrics = metrics
         self._summarizer = summarizer
         self._settings = settings
+        self._batches = Batches(settings.batch_messages)
         self._consumer = consumer
         self._stop: Callable[[], bool] = bool
         self._output = Output(make_producer, consumer, transactional, internal, self._stopping)
@@ -148,8 +122,8 @@ class Worker:
         next_flush = time.monotonic() + interval
         try:
             while not stop():
-                wait = max(min(next_flush - time.monotonic(), interval), 0.0)
-                messages = self._consumer.consume(self._settings.batch_messages, timeout=wait)
+                wait = max(min(next_flush - time.monotonic(), interval, MOST_WAIT_S), 0.0)
+                messages = self._consumer.consume(self._batches.ask, timeout=wait)
                 if messages:
                     reached("summarize.polled")
                     self._take(messages)
@@ -188,7 +162,7 @@ class Worker:
                 log.warning("kafka error while reading", error=error.name())
         if halves and self._pairing is not None:
             self._pairing.take(halves)
-        for part in sliced(good):
+        for part in self._batches.cut(good):
             self._summarizer.take(part, self._clock_ms())
             if self._summarizer.full and not self._flush_or_rewind():
                 return  # the rest will be read again too

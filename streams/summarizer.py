@@ -188,14 +188,11 @@ class Summarizer:
                 waiting.extend((message,), (value,))
         too_much = self._waiting_bytes >= MOST_WAITING_BYTES
         for topic in list(self._waiting):
-            if too_much or len(self._waiting[topic]) >= self._enough(topic):
+            pace = self._paces.setdefault(topic, Pace())
+            if too_much or len(self._waiting[topic]) >= pace.fewest:
                 self._take_waiting(topic, now_ms)
         if not self._waiting:
             self._waiting_bytes = 0
-
-    def _enough(self, topic: str) -> int:
-        pace = self._paces.setdefault(topic, Pace())
-        return pace.fewest if pace.fewest > self._settings.batch_messages else 1
 
     def _take_waiting(self, topic: str, now_ms: int) -> None:
         waiting = self._waiting.pop(topic)
