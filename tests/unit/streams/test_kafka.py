@@ -102,6 +102,13 @@ def test_consumers_read_committed_records_and_never_commit_by_themselves(
         assert made["enable.auto.offset.store"] is False
 
 
+def test_what_is_fetched_ahead_of_a_slow_worker_is_bounded() -> None:
+    made = kafka.input_consumer(EMBEDDED, "g")
+    # An answer that is on its way when the queue is full comes on top.
+    assert 1024 * made["queued.max.messages.kbytes"] + made["fetch.max.bytes"] <= 70_000_000
+    assert made["fetch.message.max.bytes"] <= made["fetch.max.bytes"]
+
+
 def test_librdkafka_accepts_every_configuration_without_a_warning() -> None:
     # librdkafka refuses unknown names when a client is made, and logs what does not fit the kind
     # of client (CONFWARN) a moment later.
