@@ -9,6 +9,7 @@ import sys
 from bench import (
     actions,
     boards,
+    burst,
     canary,
     consume,
     detection,
@@ -24,6 +25,7 @@ from bench import (
 BENCHMARKS = {
     "actions": actions.run,
     "boards": boards.run,
+    "burst": burst.run,
     "canary": canary.run,
     "consume": consume.run,
     "detection": detection.run,

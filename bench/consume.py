@@ -3,8 +3,8 @@
 The embedded broker is filled once with small messages (JSON, one event each) and once with large
 ones (Arrow, 1,000 rows each). Then, round after round, fresh processes read a topic to its end, one
 with the settings of the role summarize, the others with one of them changed: all in one run, so
-that ratios may be trusted. Nothing is decoded: what is compared is the CPU time of the whole process,
-all threads, from its first partition to having left the group, and its memory.
+that ratios may be trusted. Nothing is decoded: what is compared is the CPU time of the whole
+process, all threads, from its first partition to having left the group, and its memory.
 """
 
 from __future__ import annotations

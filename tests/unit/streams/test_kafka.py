@@ -103,9 +103,9 @@ def test_consumers_read_committed_records_and_never_commit_by_themselves(
 
 
 def test_what_is_fetched_ahead_of_a_slow_worker_is_bounded() -> None:
-    made = kafka.input_consumer(EMBEDDED, "g")
+    made = kafka.input_consumer(REAL, "g")
     # An answer that is on its way when the queue is full comes on top.
-    assert 1024 * made["queued.max.messages.kbytes"] + made["fetch.max.bytes"] <= 70_000_000
+    assert 1024 * made["queued.max.messages.kbytes"] + made["fetch.max.bytes"] <= 72_000_000
     assert made["fetch.message.max.bytes"] <= made["fetch.max.bytes"]
 
 
