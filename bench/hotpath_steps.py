@@ -15,11 +15,12 @@ from detectors.fixed_point import grid_for
 from detectors.kernels import Rows, Workshop, group_sketches, histogram, summarize
 from detectors.layout import HEADERS, ColumnSpec, Kind, Layout
 from detectors.reference import spec_for
-from streams.accumulate import Accumulator, Kept
+from streams.accumulate import Accumulator
 from streams.cardinality import Limits
 from streams.codecs import make_codec
 from streams.codecs.speculative.loading import Kernels, load
 from streams.event import Bounds, EventBatch
+from streams.kept_rows import Kept
 from streams.summarizer import FEWEST_ROWS, ROWS_AT_ONCE
 from streams.timeline import TimeSettings
 from streams.wire import encode

@@ -17,9 +17,9 @@ from numpy.typing import NDArray
 
 from detectors.pairs import HalfCounts
 from detectors.release import OTHER, Role
-from streams.accumulate import Kept, ModelRows
 from streams.cardinality import Names
 from streams.event import EventKind
+from streams.kept_rows import Kept, ModelRows
 from streams.pair_settings import PairSettings
 from streams.request_hash import request_hashes, text_hash
 from streams.wire import VERSION, Unreadable

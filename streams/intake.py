@@ -13,8 +13,9 @@ from dataclasses import dataclass, field
 import numpy as np
 from numpy.typing import NDArray
 
-from streams.accumulate import Accumulator, Kept
+from streams.accumulate import Accumulator
 from streams.event import Decoded
+from streams.kept_rows import Kept
 from streams.timeline import NEVER, TimeSettings, is_late, late_rows
 from streams.wire import PartitionProgress, Row
 

@@ -20,11 +20,11 @@ from confluent_kafka import OFFSET_BEGINNING, Message, TopicPartition
 from detectors.pairs import HalfCounts, PairCounts
 from detectors.reference import Reference
 from detectors.release import OTHER, Role
-from streams.accumulate import ModelRows
 from streams.event import EventBatch
 from streams.halves import HalfMaker, decode_halves, split_halves
 from streams.internal_topics import PAIRS, SHADOWS, SUMMARIES
 from streams.joiner import Joiner
+from streams.kept_rows import ModelRows
 from streams.outgoing import OutgoingRecord
 from streams.pair_counting import count_pairs
 from streams.pair_delta import HalfKey, PairKey, encode_pairs, pair_deltas

@@ -12,7 +12,8 @@ from numpy.typing import NDArray
 
 from detectors.release import Role
 from streams.codecs import fields
-from streams.codecs.arrow_rows import FINE, KINDS, BatchRows, Cell, Content
+from streams.codecs.arrow_heads import KINDS
+from streams.codecs.arrow_rows import FINE, BatchRows, Cell, Content
 from streams.codecs.arrow_values import CodedTexts
 from streams.codecs.columns import (
     MAX_CELLS,

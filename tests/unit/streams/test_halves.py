@@ -7,10 +7,10 @@ import pytest
 
 from detectors.pairs import HalfCounts
 from detectors.release import Role
-from streams.accumulate import Kept, ModelRows
 from streams.cardinality import Limits
 from streams.event import Categorical, EventBatch, EventKind
 from streams.halves import HalfMaker, HalfRows, decode_halves, split_halves
+from streams.kept_rows import Kept, ModelRows
 from streams.pair_settings import PairSettings
 from streams.request_hash import request_hashes
 from streams.shadow_book import ACTIVE_MS, REPEAT_MS, Shadows
