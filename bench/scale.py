@@ -10,7 +10,7 @@ import math
 import re
 import sys
 import textwrap
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Final, TypeVar
@@ -202,14 +202,19 @@ def document(m: Measured, loads: tuple[Load, ...] = LOADS, margin: Margin | None
         " belongs to"
         " besides `all` costs some 0.5 µs more.",
         "",
-        "| assumed | " + " | ".join(load.name for load in loads) + " |",
-        "|---|" + "---|" * len(loads),
-        _row("events a second", loads, lambda load: f"{load.per_second:,.0f}"),
-        _row("models, releases", loads, lambda load: f"{load.models:,}, {load.releases:,}"),
-        _row("segments, columns", loads, lambda load: f"{load.segments}, {load.columns}"),
-        _row("cells: release x segment x column", loads, lambda load: f"{load.cells:,}"),
-        _row("bytes an event, before compression", loads, lambda load: f"{load.bytes_each}"),
-        _row("`summarize.flush_interval`", loads, lambda load: f"{load.flush_s:g} s"),
+        *_table(
+            "assumed",
+            loads,
+            loads,
+            (
+                ("events a second", lambda load: f"{load.per_second:,.0f}"),
+                ("models, releases", lambda load: f"{load.models:,}, {load.releases:,}"),
+                ("segments, columns", lambda load: f"{load.segments}, {load.columns}"),
+                ("cells: release x segment x column", lambda load: f"{load.cells:,}"),
+                ("bytes an event, before compression", lambda load: f"{load.bytes_each}"),
+                ("`summarize.flush_interval`", lambda load: f"{load.flush_s:g} s"),
+            ),
+        ),
         "",
         f"Cores are used to {margin.use:.0%}; the input is kept {margin.input_hours} h and results"
         f" {margin.result_days} days in Kafka, {margin.replicas} copies each; a window of a minute"
@@ -247,19 +252,24 @@ def document(m: Measured, loads: tuple[Load, ...] = LOADS, margin: Margin | None
         "",
         "## The rest, with JSON",
         "",
-        "| | " + " | ".join(load.name for load in loads) + " |",
-        "|---|" + "---|" * len(loads),
-        _row("input, MB/s", needs, lambda each: f"{each.input_mb_s:,.0f}"),
-        _row("input on Kafka's disks, GB", needs, lambda each: f"{each.input_disk_gb:,.0f}"),
-        _row("`driftline.summaries`, MB/s", needs, lambda each: f"{each.summaries_mb_s:,.1f}"),
-        _row("judge, cores", needs, lambda each: f"{each.judge_cores:.2f}"),
-        _row("judge, processes", needs, lambda each: f"{each.judges}"),
-        _row("judge, memory of all together, GB", needs, lambda each: f"{each.judge_gb:.1f}"),
-        _row("rows stored a second", needs, lambda each: f"{each.rows_s:,.0f}"),
-        _row("store and engine, cores", needs, lambda each: f"{each.store_cores:.2f}"),
-        _row("results on Kafka's disks, GB", needs, lambda each: f"{each.result_kafka_gb:,.0f}"),
-        _row("ClickHouse, GB a day and replica", needs, lambda each: f"{each.disk_gb_day:,.1f}"),
-        _row("the same for 400 days, TB", needs, lambda each: f"{each.disk_gb_day * 0.4:,.1f}"),
+        *_table(
+            "",
+            loads,
+            needs,
+            (
+                ("input, MB/s", lambda each: f"{each.input_mb_s:,.0f}"),
+                ("input on Kafka's disks, GB", lambda each: f"{each.input_disk_gb:,.0f}"),
+                ("`driftline.summaries`, MB/s", lambda each: f"{each.summaries_mb_s:,.1f}"),
+                ("judge, cores", lambda each: f"{each.judge_cores:.2f}"),
+                ("judge, processes", lambda each: f"{each.judges}"),
+                ("judge, memory of all together, GB", lambda each: f"{each.judge_gb:.1f}"),
+                ("rows stored a second", lambda each: f"{each.rows_s:,.0f}"),
+                ("store and engine, cores", lambda each: f"{each.store_cores:.2f}"),
+                ("results on Kafka's disks, GB", lambda each: f"{each.result_kafka_gb:,.0f}"),
+                ("ClickHouse, GB a day and replica", lambda each: f"{each.disk_gb_day:,.1f}"),
+                ("the same for 400 days, TB", lambda each: f"{each.disk_gb_day * 0.4:,.1f}"),
+            ),
+        ),
         "",
         "How each is computed:",
         "",
@@ -304,8 +314,19 @@ def _wrapped(line: str) -> str:
     )
 
 
-def _row(label: str, each: Iterable[Each], show: Callable[[Each], str]) -> str:
-    return f"| {label} | " + " | ".join(show(one) for one in each) + " |"
+def _table(
+    corner: str,
+    loads: Iterable[Load],
+    columns: Sequence[Each],
+    rows: Iterable[tuple[str, Callable[[Each], str]]],
+) -> Iterator[str]:
+    """The lines of a table: a column a load, a row a figure of what stands in ``columns``."""
+    yield " ".join(
+        ["|", *([corner] if corner else []), "|", " | ".join(load.name for load in loads), "|"]
+    )
+    yield "|---|" + "---|" * len(columns)
+    for label, show in rows:
+        yield f"| {label} | " + " | ".join(show(each) for each in columns) + " |"
 
 
 def main() -> int:
