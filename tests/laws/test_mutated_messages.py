@@ -157,10 +157,14 @@ def test_damaged_lines_are_read_as_by_the_exact_path(seed: int) -> None:
     fuzz(lambda k: Ndjson(kernels=k), lambda rng: lines_of(rng, messages(rng)), seed, ROUNDS)
 
 
-def test_every_cut_of_a_message_is_read_as_by_the_exact_path() -> None:
+def cuts(_: random.Random) -> list[bytes | None]:
+    """A message cut anywhere, between whole ones and at the end of all."""
     raw = message(random.Random(5), 0)
-    cuts: list[bytes | None] = [raw[:stop] for stop in range(len(raw) + 1)]
-    fuzz(lambda k: JsonEvent(kernels=k), lambda _: [raw, *cuts, raw], 0, 2)
+    return [raw, *(raw[:stop] for stop in range(len(raw) + 1)), raw, raw[:-1]]
+
+
+def test_every_cut_of_a_message_is_read_as_by_the_exact_path() -> None:
+    fuzz(lambda k: JsonEvent(kernels=k), cuts, 0, 2)
 
 
 def test_no_kernel_leaves_its_arrays_on_damaged_messages(repository: Path) -> None:
@@ -176,6 +180,7 @@ def test_no_kernel_leaves_its_arrays_on_damaged_messages(repository: Path) -> No
         f"from {name} import machine\n"
         "assert machine.CHECKED\n"
         "module.fuzz(lambda k: module.JsonEvent(kernels=k), module.messages, 9, 40)\n"
+        "module.fuzz(lambda k: module.JsonEvent(kernels=k), module.cuts, 9, 2)\n"
         "module.fuzz(lambda k: module.Ndjson(kernels=k),"
         " lambda rng: module.lines_of(rng, module.messages(rng)), 9, 40)\n"
         "print('checked')\n"
