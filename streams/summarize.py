@@ -103,18 +103,14 @@ class Worker:
         self._clock_ms = clock_ms
         self._steps = ClockSteps(clock_ms)
         self._failed = False
+        self._joining = False
         self._positions = Positions(consumer, start, self._lost, self._stopping)
 
     def run(self, stop: Callable[[], bool]) -> None:
         """Read and flush until ``stop`` says so; then flush what was read and leave the group."""
         self._stop = stop
         self._output.open()
-        self._consumer.subscribe(
-            self._topics,
-            on_assign=self._on_assign,
-            on_revoke=self._on_revoke,
-            on_lost=self._on_lost,
-        )
+        self._subscribe()
         gc.collect()
         gc.freeze()
         gc.disable()  # nothing here is cyclic; collected by hand once a flush
@@ -142,7 +138,16 @@ class Worker:
             gc.enable()
             self._consumer.close()
 
+    def _subscribe(self) -> None:
+        self._consumer.subscribe(
+            self._topics,
+            on_assign=self._on_assign,
+            on_revoke=self._on_revoke,
+            on_lost=self._on_lost,
+        )
+
     def _take(self, messages: list[Message]) -> None:
+        overtaken = False
         good: list[Message] = []
         halves: list[Message] = []
         pairs = None if self._pairing is None else self._pairing.topic
@@ -155,7 +160,7 @@ class Worker:
             elif error.code() == KafkaError._PARTITION_EOF:  # noqa: SLF001 - its public name
                 continue
             elif error.code() == KafkaError._AUTO_OFFSET_RESET:  # noqa: SLF001
-                self._go_on_after_gap((message.topic() or "", message.partition() or 0))
+                overtaken = True
             elif error.fatal() or error.code() in NOT_PASSING:
                 raise KafkaException(error)
             else:
@@ -166,6 +171,17 @@ class Worker:
             self._summarizer.take(part, self._clock_ms())
             if self._summarizer.full and not self._flush_or_rewind():
                 return  # the rest will be read again too
+        if overtaken and not self._joining:
+            self._join_again()
+
+    def _join_again(self) -> None:
+        """Messages were deleted before we came to them. librdkafka has stopped the partition, and
+        seeks in none that is stopped: so all are given up, which flushes what was read, and taken
+        again, where it is seen what is missing."""
+        log.warning("messages deleted before they were read, joining the group again")
+        self._joining = True
+        self._consumer.unsubscribe()
+        self._subscribe()
 
     def _stopping(self) -> bool:
         return self._stop()
@@ -220,6 +236,7 @@ class Worker:
     def _on_assign(
         self, consumer: confluent_kafka.Consumer, partitions: list[TopicPartition]
     ) -> None:
+        self._joining = False
         if not partitions:
             return
         totals: dict[str, int] = {}
@@ -267,15 +284,6 @@ class Worker:
 
     def _lost(self, place: Place, first: int, until: int) -> None:
         self._summarizer.lost(place, first, until, self._clock_ms())
-
-    def _go_on_after_gap(self, place: Place) -> None:
-        """The position of a partition is no longer in the topic."""
-        intake = self._summarizer.intake.partitions.get(place)
-        # In pairs, what is gone are halves that have found no other half.
-        start = confluent_kafka.OFFSET_BEGINNING
-        if intake is not None:
-            start = self._begin(place, max(intake.next_offset, 0))
-        self._consumer.seek(TopicPartition(*place, start))
 
     def _drop(self, partitions: list[TopicPartition]) -> None:
         self._output.given_up(partitions)
