@@ -16,7 +16,7 @@ from __future__ import annotations
 import json
 from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass
-from typing import Annotated, Final
+from typing import Annotated, Any, Final
 
 import anyio
 import structlog
@@ -28,6 +28,16 @@ from prometheus_client import CONTENT_TYPE_LATEST, CollectorRegistry, generate_l
 
 from detectors.release import Role
 from detectors.verdict import Status
+from sinks.api_document import (
+    OPEN,
+    PROBES,
+    VERDICTS,
+    DocumentedApi,
+    Responses,
+    fields,
+    refusals,
+    takes,
+)
 from sinks.approval_routes import approval_routes
 from sinks.board_metrics import BoardMetrics
 from sinks.control import CaseRecord
@@ -157,10 +167,7 @@ def create_app(parts: ApiParts) -> HttpGuard:
     registry.register(
         BoardMetrics(parts.board, parts.now_ms, parts.max_age_ms, lambda: parts.ready().ready)
     )
-    app = FastAPI(
-        title="driftline",
-        description="Verdicts on releases of models.",
-        version="1",
+    app = DocumentedApi(
         # The pages would load scripts from other hosts; the schema itself is at /openapi.json.
         docs_url=None,
         redoc_url=None,
@@ -218,12 +225,12 @@ def _case(parts: ApiParts, model: str, version: str) -> CaseRecord | None:
 
 
 def _verdict_routes(app: FastAPI, parts: ApiParts) -> None:
-    @app.get("/v1/verdict")
+    @app.get("/v1/verdict", tags=[VERDICTS])
     async def verdict(model: Name, version: Name, role: Optional = "") -> VerdictBody:
         """What is to be thought of a release now. Always 200 with every field."""
         return verdict_body(answer_for(parts, model, version, role), _case(parts, model, version))
 
-    @app.get("/v1/releases")
+    @app.get("/v1/releases", tags=[VERDICTS])
     async def releases(
         model: Optional = "",
         limit: Annotated[int, Query(ge=1, le=MAX_RELEASES_LISTED)] = 1_000,
@@ -240,7 +247,8 @@ def _findings_route(app: FastAPI, parts: ApiParts) -> None:
     @app.get(
         "/v1/findings",
         response_model=FindingsBody,
-        responses={503: {"description": "The store does not answer."}},
+        responses=refusals(s503="The store does not answer; verdicts do not need it."),
+        tags=[VERDICTS],
     )
     async def findings(
         model: Name,
@@ -271,6 +279,9 @@ def _unavailable(why: str) -> JSONResponse:
 
 
 def _flagger_routes(app: FastAPI, parts: ApiParts) -> None:
+    metadata = fields("model version", model="", version="", role="canary if absent", token="")
+    body = takes(fields("metadata", name="", namespace="", phase="", metadata=metadata))
+
     async def hook(request: Request, acts_on: Decision) -> JSONResponse:
         metadata = _metadata(await request.body())
         token = bearer(request.scope) or metadata.get("token", "")
@@ -286,12 +297,23 @@ def _flagger_routes(app: FastAPI, parts: ApiParts) -> None:
         # Anything but 200 to 202 means: do not advance, or: do not roll back.
         return _hook(200 if answer.decision is acts_on else 409, answer.decision, reason)
 
-    @app.post("/v1/flagger/gate", response_model=HookBody)
+    answers: Responses = {
+        400: {"model": HookBody, "description": "The metadata name no model or no version."},
+        401: {"model": HookBody, "description": "No valid token, in no header nor the metadata."},
+        409: {"model": HookBody, "description": "The verdict is another one, or there is none."},
+    }
+
+    def asked(path: str) -> Callable[[Callable[..., Any]], Callable[..., Any]]:
+        return app.post(
+            path, response_model=HookBody, responses=answers, openapi_extra=body, tags=[VERDICTS]
+        )
+
+    @asked("/v1/flagger/gate")
     async def gate(request: Request) -> JSONResponse:
         """200 if the release may advance: its verdict is a recent PASS."""
         return await hook(request, Decision.PASS)
 
-    @app.post("/v1/flagger/rollback", response_model=HookBody)
+    @asked("/v1/flagger/rollback")
     async def rollback(request: Request) -> JSONResponse:
         """200 if the release must be rolled back: its verdict is a recent FAIL."""
         return await hook(request, Decision.FAIL)
@@ -314,19 +336,25 @@ def _hook(status: int, decision: Decision, reason: str) -> JSONResponse:
 
 
 def _probe_routes(app: FastAPI, parts: ApiParts, registry: CollectorRegistry) -> None:
-    @app.get("/healthz")
+    @app.get("/healthz", tags=[PROBES], openapi_extra=OPEN)
     async def healthz() -> dict[str, str]:
         """The process answers."""
         return {"status": "ok"}
 
-    @app.get("/readyz", responses={503: {"description": "Verdicts are still being read."}})
+    not_yet: Responses = {503: {"model": Readiness, "description": "Verdicts are being read."}}
+
+    @app.get(
+        "/readyz", response_model=Readiness, responses=not_yet, tags=[PROBES], openapi_extra=OPEN
+    )
     async def readyz() -> JSONResponse:
         """200 once every verdict in Kafka has been read and the reader is alive."""
         readiness = parts.ready()
         body = {"ready": readiness.ready, "reason": readiness.reason}
         return JSONResponse(body, 200 if readiness.ready else 503)
 
-    @app.get("/metrics", response_class=Response)
+    text: Responses = {200: {"content": {"text/plain": {}}, "description": "All figures."}}
+
+    @app.get("/metrics", response_class=Response, responses=text, tags=[PROBES])
     async def metrics() -> Response:
         """Prometheus text format."""
         return Response(generate_latest(registry), media_type=CONTENT_TYPE_LATEST)

@@ -18,6 +18,7 @@ from fastapi.responses import HTMLResponse
 
 from detectors.action import printable
 from detectors.rollback_case import RollbackState
+from sinks.api_document import CONSOLE, OPEN, PAGE, Responses, fields, takes
 from sinks.approvals import PATH
 from sinks.control import CaseRecord
 from sinks.credentials import NoSecret
@@ -111,9 +112,33 @@ def approval_routes(operations: Operations, now_ms: Callable[[], int]) -> APIRou
     """The routes, to be included in the API."""
     router = APIRouter()
     approvals = _Approvals(operations, now_ms)
-    router.add_api_route(PATH, approvals.show, methods=["GET"], response_class=HTMLResponse)
-    router.add_api_route(PATH, approvals.act, methods=["POST"], response_class=HTMLResponse)
+    form = fields("k r e s decision", k="", r="", e="", s="", decision="approve or reject")
+    for method, endpoint, extra in (
+        ("GET", approvals.show, OPEN),
+        ("POST", approvals.act, takes(form, "application/x-www-form-urlencoded", **OPEN)),
+    ):
+        router.add_api_route(
+            PATH,
+            endpoint,
+            methods=[method],
+            response_class=HTMLResponse,
+            responses=PAGE | _REFUSED,
+            openapi_extra=extra,
+            tags=[CONSOLE],
+        )
     return router
+
+
+_REFUSED: Responses = {
+    code: {"content": {"text/html": {}}, "description": said}
+    for code, said in (
+        (400, "Not our form."),
+        (403, "The link is not valid."),
+        (404, "Not known here yet."),
+        (410, "The link has expired."),
+        (503, "Kafka does not take it now."),
+    )
+}
 
 
 def _fields(body: bytes) -> dict[str, str]:

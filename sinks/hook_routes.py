@@ -9,6 +9,8 @@ from typing import Final
 from fastapi import APIRouter, Request
 from fastapi.responses import JSONResponse
 
+from sinks.api_document import HOOKS as TAG
+from sinks.api_document import NOT_NOW, Taken, fields, refusals, takes
 from sinks.commands import Command
 from sinks.credentials import NoSecret
 from sinks.grants import Scope, grant_of
@@ -117,11 +119,57 @@ def hook_routes(operations: Operations, now_ms: Callable[[], int]) -> APIRouter:
     """The routes, to be included in the API."""
     router = APIRouter()
     hooks = _Hooks(operations, now_ms)
-    for path, endpoint in (
-        (GRAFANA, hooks.grafana),
-        (ALERTMANAGER, hooks.alertmanager),
-        (FLAGGER, hooks.flagger),
-        (MLFLOW, hooks.mlflow),
+    for path, endpoint, body in (
+        (GRAFANA, hooks.grafana, _ALERTS),
+        (ALERTMANAGER, hooks.alertmanager, _ALERTS),
+        (FLAGGER, hooks.flagger, _FLAGGER),
+        (MLFLOW, hooks.mlflow, _MLFLOW),
     ):
-        router.add_api_route(path, endpoint, methods=["POST"], status_code=202)
+        router.add_api_route(
+            path,
+            endpoint,
+            methods=["POST"],
+            status_code=202,
+            response_model=Taken,
+            responses=_REFUSED,
+            openapi_extra=takes(body, security=[{"bearer": []}, {}]),
+            tags=[TAG],
+        )
     return router
+
+
+_REFUSED: Final = NOT_NOW | refusals(
+    s400="The body is not what this hook takes.", s401="No valid signature or token."
+)
+_TEXTS: Final = {"type": "object", "additionalProperties": {"type": "string"}}
+_ALERT: Final = fields(
+    "status startsAt",
+    status="firing or resolved",
+    startsAt="when it began; the same fingerprint and beginning count once",
+    fingerprint="which alert it is; made of its labels if absent",
+    labels={
+        **_TEXTS,
+        "description": "model, version and role name the release; driftline_action: rollback asks"
+        " for its rollback",
+    },
+    annotations={**_TEXTS, "description": "summary, else description, is what people are told"},
+)
+_ALERTS: Final = fields("alerts", alerts={"type": "array", "items": _ALERT})
+_FLAGGER: Final = fields(
+    "name namespace",
+    name="the Canary",
+    namespace="",
+    phase="",
+    checksum="",
+    metadata={
+        "type": "object",
+        "description": "version, and model if it is not the Canary's name; token, if there is no"
+        " header",
+    },
+)
+_MLFLOW: Final = fields(
+    "entity action data",
+    entity="model_version_alias; others are taken and lead to nothing",
+    action="created or updated",
+    data={"type": "object", "description": "name, alias and version"},
+)

@@ -19,6 +19,7 @@ from pydantic import BaseModel, ConfigDict, Field
 from detectors.action import printable
 from detectors.policy_settings import Automation
 from detectors.silence import MAX_SILENCE_MS, Silence
+from sinks.api_document import NOT_NOW, OPERATORS, ORDERS, Refusal, Responses, refusals
 from sinks.audit import FLEET
 from sinks.commands import DecisionCommand, NoteCommand, command_id
 from sinks.control import CaseRecord, SilenceRecord, SwitchRecord
@@ -87,6 +88,29 @@ class RollbackBody:
     changed_at: str
 
 
+@dataclass(frozen=True, slots=True)
+class SilenceBody:
+    """A silence. Times are ISO 8601 UTC."""
+
+    id: str
+    model: str
+    version: str
+    starts_at: str
+    ends_at: str
+    by: str
+    reason: str
+    hold_rollbacks: bool
+
+
+@dataclass(frozen=True, slots=True)
+class DecisionBody:
+    """The decision is written down; what comes of it, `GET /v1/rollbacks` tells."""
+
+    taken: bool
+    key: str
+    revision: int
+
+
 def rollback_body(case: CaseRecord) -> RollbackBody:
     """A rollback as the API shows it."""
     return RollbackBody(
@@ -130,7 +154,7 @@ class _Orders:
 
         return _switch(record) if await self._publish(say) else not_now()
 
-    async def silences(self) -> list[dict[str, Any]]:
+    async def silences(self) -> list[SilenceBody]:
         """Those that are not over."""
         return [_silence(each) for each in self._board.silences(self._now_ms())]
 
@@ -149,7 +173,7 @@ class _Orders:
         )
         if not await self._publish(lambda: self._put(made, "silence")):
             return not_now()
-        return JSONResponse(_silence(made), 201)
+        return JSONResponse(asdict(_silence(made)), 201)
 
     async def end_silence(self, silence_id: str, request: Request) -> JSONResponse:
         """End a silence now."""
@@ -159,7 +183,7 @@ class _Orders:
         ended = replace(found, ends_ms=min(found.ends_ms, self._now_ms()), by=who(request))
         if not await self._publish(lambda: self._put(ended, "silence ended")):
             return not_now()
-        return JSONResponse(_silence(ended))
+        return JSONResponse(asdict(_silence(ended)))
 
     async def rollbacks(self) -> list[RollbackBody]:
         """Every rollback, the one that changed last first."""
@@ -184,7 +208,7 @@ class _Orders:
         command = decision_command(case, revision, approved=approved, by=by, now_ms=now_ms)
         if not await self._publish(lambda: self._operations.publish.command(command)):
             return not_now()
-        return JSONResponse({"taken": True, "key": key, "revision": revision}, 202)
+        return JSONResponse(asdict(DecisionBody(True, key, revision)), 202)
 
     def _put(self, made: Silence, kind: str) -> None:
         self._operations.publish.control(SilenceRecord(made))
@@ -207,15 +231,32 @@ def operator_routes(operations: Operations, now_ms: Callable[[], int]) -> APIRou
     """The routes, to be included in the API."""
     router = APIRouter()
     orders = _Orders(operations, now_ms)
-    router.add_api_route("/v1/automation", orders.automation, methods=["GET"])
-    router.add_api_route("/v1/automation", orders.turn, methods=["PUT"], response_model=SwitchBody)
-    router.add_api_route("/v1/silences", orders.silences, methods=["GET"])
-    router.add_api_route("/v1/silences", orders.silence, methods=["POST"], status_code=201)
-    router.add_api_route("/v1/silences/{silence_id}", orders.end_silence, methods=["DELETE"])
-    router.add_api_route("/v1/rollbacks", orders.rollbacks, methods=["GET"])
+
+    def route(
+        method: str, path: str, endpoint: Callable[..., Any], answers: Any, **more: Any
+    ) -> None:
+        changes = OPERATORS | NOT_NOW if method != "GET" else {}
+        router.add_api_route(
+            path,
+            endpoint,
+            methods=[method],
+            response_model=answers,
+            responses=changes | more.pop("responses", {}),
+            tags=[ORDERS],
+            **more,
+        )
+
+    route("GET", "/v1/automation", orders.automation, SwitchBody)
+    route("PUT", "/v1/automation", orders.turn, SwitchBody)
+    route("GET", "/v1/silences", orders.silences, list[SilenceBody])
+    route("POST", "/v1/silences", orders.silence, SilenceBody, status_code=201)
+    unknown = refusals(s404="There is none with this name.")
+    route("DELETE", "/v1/silences/{silence_id}", orders.end_silence, SilenceBody, responses=unknown)
+    route("GET", "/v1/rollbacks", orders.rollbacks, list[RollbackBody])
+    changed: Responses = {409: {"model": Refusal, "description": "It has changed since."}}
     for name, endpoint in (("approve", orders.approve), ("reject", orders.reject)):
         path = f"/v1/rollbacks/{{key}}/{name}"
-        router.add_api_route(path, endpoint, methods=["POST"], status_code=202)
+        route("POST", path, endpoint, DecisionBody, status_code=202, responses=unknown | changed)
     return router
 
 
@@ -239,14 +280,14 @@ def decision_command(
     )
 
 
-def _silence(silence: Silence) -> dict[str, Any]:
-    return {
-        "id": silence.id,
-        "model": silence.model,
-        "version": silence.version,
-        "starts_at": iso(silence.starts_ms),
-        "ends_at": iso(silence.ends_ms),
-        "by": silence.by,
-        "reason": silence.reason,
-        "hold_rollbacks": silence.hold_rollbacks,
-    }
+def _silence(silence: Silence) -> SilenceBody:
+    return SilenceBody(
+        silence.id,
+        silence.model,
+        silence.version,
+        iso(silence.starts_ms),
+        iso(silence.ends_ms),
+        silence.by,
+        silence.reason,
+        silence.hold_rollbacks,
+    )

@@ -22,6 +22,7 @@ from fastapi import APIRouter, Request
 from fastapi.responses import HTMLResponse, RedirectResponse, Response
 from starlette.exceptions import HTTPException
 
+from sinks.api_document import CONSOLE, OPEN, PAGE, Responses, fields, takes
 from sinks.console import pages, session
 from sinks.console.store_view import StoreView
 from sinks.console.wanted import Unreadable, Wanted, read_wanted
@@ -43,6 +44,17 @@ HEADERS: Final = {
     ),
     "cross-origin-opener-policy": "same-origin",
     "cross-origin-resource-policy": "same-origin",
+}
+_ASKED: Final = {
+    "model": "The model; all, or the first, if absent.",
+    "version": "One version of it.",
+    "role": "production, canary, shadow or variant.",
+    "segment": "A slice of the traffic, as country=DE.",
+    "column": "A column, as features.amount.",
+    "window": "Length of the windows in milliseconds.",
+    "span": "How far back.",
+    "q": "Only names that contain this.",
+    "page": "Which page of a long list.",
 }
 _FOLDER: Final = Path(__file__).parent / "static"
 _KINDS: Final = {".css": "text/css", ".js": "text/javascript", ".svg": "image/svg+xml"}
@@ -74,7 +86,7 @@ class ConsoleParts:
 
 def console(parts: ConsoleParts) -> APIRouter:
     """The routes under ``/console``, and ``/``, which leads there."""
-    router = APIRouter(include_in_schema=False)
+    router = APIRouter(tags=[CONSOLE], default_response_class=HTMLResponse)
     assets = _assets()
     renderer = pages.Renderer({name: asset.tag for name, asset in assets.items()})
     limiter = anyio.CapacityLimiter(PAGES_AT_ONCE)
@@ -107,8 +119,14 @@ def console(parts: ConsoleParts) -> APIRouter:
     _page_routes(router, page)
     _session_routes(router, parts, renderer)
 
-    @router.get(f"{PAGES}/static/{{name}}")
+    kinds: Responses = {
+        200: {"content": {kind: {} for kind in _KINDS.values()}, "description": "A file of ours."},
+        404: {"content": {"application/json": {}}, "description": "No such file."},
+    }
+
+    @router.get(f"{PAGES}/static/{{name}}", response_class=Response, responses=kinds)
     async def static(name: str) -> Response:
+        """Style, script and icon of the pages."""
         asset = assets.get(name)
         if asset is None:
             raise HTTPException(404)
@@ -120,37 +138,62 @@ def console(parts: ConsoleParts) -> APIRouter:
 
 
 def _page_routes(router: APIRouter, page: Callable[[Request, str], Any]) -> None:
-    @router.get("/")
-    @router.get(PAGES)
+    answers = PAGE | _html_answers(
+        {303: "To sign in.", 400: "Not an address of ours.", 503: "Busy."}
+    )
+    asked = {
+        "parameters": [
+            {"name": name, "in": "query", "description": said, "schema": {"type": "string"}}
+            for name, said in _ASKED.items()
+        ]
+    }
+    to_fleet: Responses = {307: {"description": "To the fleet."}}
+
+    @router.get("/", status_code=307, responses=to_fleet, openapi_extra=OPEN)
+    @router.get(PAGES, status_code=307, responses=to_fleet, openapi_extra=OPEN)
     async def front() -> Response:
+        """Leads to the fleet."""
         return RedirectResponse(f"{PAGES}/", 307, HEADERS)
 
-    @router.get(f"{PAGES}/")
+    @router.get(f"{PAGES}/", responses=answers, openapi_extra=asked)
     async def fleet(request: Request) -> Response:
+        """Every release, the worst first."""
         return await page(request, "fleet")  # type: ignore[no-any-return]
 
-    @router.get(f"{PAGES}/release")
+    @router.get(f"{PAGES}/release", responses=answers, openapi_extra=asked)
     async def release(request: Request) -> Response:
+        """The releases of a model side by side."""
         return await page(request, "release")  # type: ignore[no-any-return]
 
-    @router.get(f"{PAGES}/drift")
+    @router.get(f"{PAGES}/drift", responses=answers, openapi_extra=asked)
     async def drift(request: Request) -> Response:
+        """The columns of a model beside its reference."""
         return await page(request, "drift")  # type: ignore[no-any-return]
 
-    @router.get(f"{PAGES}/incidents")
+    @router.get(f"{PAGES}/incidents", responses=answers, openapi_extra=asked)
     async def incidents(request: Request) -> Response:
+        """What is open, and what was done."""
         return await page(request, "incidents")  # type: ignore[no-any-return]
 
 
 def _session_routes(router: APIRouter, parts: ConsoleParts, renderer: pages.Renderer) -> None:
-    @router.get(f"{PAGES}/sign-in")
+    entered = _html_answers({303: "To the fleet."})
+
+    @router.get(f"{PAGES}/sign-in", responses=PAGE | entered, openapi_extra=OPEN)
     async def sign_in_page() -> Response:
+        """Asks for a token."""
         if not parts.tokens:
             return RedirectResponse(f"{PAGES}/", 303, HEADERS)
         return _html(renderer.sign_in(""))
 
-    @router.post(f"{PAGES}/sign-in")
+    @router.post(
+        f"{PAGES}/sign-in",
+        status_code=303,
+        responses=entered | _html_answers({401: "This token is not valid."}),
+        openapi_extra=takes(fields("token", token=""), "application/x-www-form-urlencoded", **OPEN),
+    )
     async def sign_in(request: Request) -> Response:
+        """Begins a session of twelve hours."""
         given = _token_in(await request.body())
         if not parts.tokens or not token_ok(given, parts.tokens):
             return _html(renderer.sign_in("This token is not valid."), 401)
@@ -166,11 +209,23 @@ def _session_routes(router: APIRouter, parts: ConsoleParts, renderer: pages.Rend
         )
         return done
 
-    @router.post(f"{PAGES}/sign-out")
+    @router.post(
+        f"{PAGES}/sign-out",
+        status_code=303,
+        responses=_html_answers({303: "To sign in."}),
+        openapi_extra=OPEN,
+    )
     async def sign_out() -> Response:
+        """Ends the session."""
         done = RedirectResponse(f"{PAGES}/sign-in", 303, HEADERS)
         done.delete_cookie(session.COOKIE, path=PAGES, httponly=True, samesite="strict")
         return done
+
+
+def _html_answers(said: Mapping[int, str]) -> Responses:
+    return {
+        code: {"content": {"text/html": {}}, "description": about} for code, about in said.items()
+    }
 
 
 def _token_in(body: bytes) -> str:
