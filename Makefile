@@ -33,6 +33,7 @@ lint: $(READY)
 	@$(BIN)/mypy
 	@$(BIN)/lint-imports
 	@$(BIN)/python -m deploy.generate --check
+	@$(BIN)/python -m docs.generate --check
 
 format: $(READY) ## Format and fix what can be fixed
 	@$(BIN)/ruff format .

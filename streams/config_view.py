@@ -14,6 +14,7 @@ from pydantic import BaseModel, SecretStr
 
 from detectors.drift_settings import FalseAlarms
 from streams.config import Config
+from streams.config_meanings import meanings, settings_below
 from streams.config_reader import DURATION_SUFFIX, public_name, settings_fields
 from streams.durations import PATTERN, RATE_PATTERN, format_duration, format_rate
 
@@ -101,8 +102,12 @@ def json_schema() -> dict[str, Any]:
         "examples": ["1 per 30d"],
         "description": "How many false alarms are accepted in how long.",
     }
-    for definition in (schema, *schema.get("$defs", {}).values()):
+    definitions = {Config.__name__: schema, **schema.get("$defs", {})}
+    for definition in definitions.values():
         _readable(definition)
+    for name, wanted in settings_below(Config).items():
+        for key, meaning in meanings(wanted).items():
+            definitions[name].get("properties", {}).get(key, {}).setdefault("description", meaning)
     return {
         "$schema": "https://json-schema.org/draft/2020-12/schema",
         **schema,
