@@ -15,7 +15,7 @@ from streams.config import build_config
 from streams.yaml_file import parse_yaml
 from tests.contract.test_pull_deployers import condition_holds, documents
 from tests.integration.test_line import free_port
-from tests.integration.tutorial import TUTORIALS, Block, Reader, blocks, first_missing, reader
+from tests.integration.tutorial import BASH, TUTORIALS, Block, Reader, blocks, first_missing, reader
 
 pytestmark = [pytest.mark.embedded, pytest.mark.timeout(420)]
 
@@ -82,7 +82,8 @@ def test_every_block_says_what_is_to_be_done_with_it(page: Path) -> None:
 def test_what_cannot_be_run_here_is_at_least_valid_shell(page: Path) -> None:
     for block in blocks(page):
         if "elsewhere" in block.marks:
-            done = subprocess.run(["bash", "-n", "-c", block.text], capture_output=True, check=False)
+            command = [BASH, "-n", "-c", block.text]
+            done = subprocess.run(command, capture_output=True, check=False)
             assert done.returncode == 0, f"{page.name}:{block.line}: {done.stderr.decode()}"
 
 

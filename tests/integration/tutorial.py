@@ -18,6 +18,7 @@ from __future__ import annotations
 import os
 import re
 import shlex
+import shutil
 import signal
 import subprocess
 import sys
@@ -30,6 +31,7 @@ from typing import Final
 
 import pytest
 
+BASH: Final = shutil.which("bash") or "/bin/bash"
 REPOSITORY: Final = Path(__file__).resolve().parents[2]
 TUTORIALS: Final = REPOSITORY / "docs" / "tutorials"
 DEFAULT_SERVE: Final = "127.0.0.1:8780"
@@ -131,7 +133,7 @@ class Reader:
         with log.open("wb") as output:
             # exec, so that Ctrl-C reaches the program itself and not only a shell around it.
             self._running[name] = process = subprocess.Popen(
-                ["bash", "-c", f"exec {self._here(block.text).strip()}"],
+                [BASH, "-c", f"exec {self._here(block.text).strip()}"],
                 cwd=self.folder,
                 env=self._environment(),
                 stdout=output,
@@ -164,7 +166,7 @@ class Reader:
 
     def _ran(self, text: str) -> tuple[str, int]:
         done = subprocess.run(
-            ["bash", "-e", "-c", self._here(text)],
+            [BASH, "-e", "-c", self._here(text)],
             cwd=self.folder,
             env=self._environment(),
             stdout=subprocess.PIPE,

@@ -8,6 +8,8 @@ from pathlib import Path
 
 import pytest
 
+from bench.__main__ import BENCHMARKS
+
 PAGES = Path(__file__).resolve().parents[3] / "docs" / "detectors"
 SECTIONS = ("promise", "cost", "cannot see", "When to use")
 _BLOCK = re.compile(r"^```python\n(.*?)^```", re.MULTILINE | re.DOTALL)
@@ -30,6 +32,17 @@ def test_each_page_says_what_is_promised_what_it_costs_and_what_it_misses(page: 
     headings = " ".join(re.findall(r"^## (.*)$", page.read_text(encoding="utf-8"), re.MULTILINE))
     for section in SECTIONS:
         assert section in headings or section.lower() in headings.lower(), section
+
+
+@pytest.mark.parametrize("page", sorted(PAGES.glob("[!R]*.md")), ids=lambda page: page.name)
+def test_each_page_has_a_formula_and_a_cost_that_was_measured(page: Path) -> None:
+    text = page.read_text(encoding="utf-8")
+    prose = _BLOCK.sub("", text)
+    assert re.search(r"[ΣΠ∫√≤←·]|\bln\b", prose) or "no formula" in prose
+    assert re.search(r"\d (µs|ms) ", prose), "no figure"
+    assert re.search(r"`python -m bench (\w+)`", prose), "by which benchmark?"
+    for name in re.findall(r"`python -m bench (\w+)`", prose):
+        assert name in BENCHMARKS
 
 
 def test_the_index_links_every_page() -> None:
