@@ -9,8 +9,9 @@ full before its values are touched.
 from __future__ import annotations
 
 import struct
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from functools import lru_cache
+from operator import add
 from typing import Any, NamedTuple
 
 import pyarrow as pa
@@ -152,16 +153,17 @@ def _claims(metadata: bytes, kind: str, body: int) -> Claims:
         table = table.table(_DICTIONARY_DATA)
     else:
         rows = table.int64(_BATCH_LENGTH)
-    lengths = [length for length, _ in table.pairs(_BATCH_NODES)]
-    if (lengths and min(lengths) < 0) or rows < 0 or table.int64(_BATCH_LENGTH) < 0:
+    lengths, _ = table.pairs(_BATCH_NODES)
+    if min(lengths, default=0) < 0 or rows < 0 or table.int64(_BATCH_LENGTH) < 0:
         raise Unreadable(Reason.NOT_ARROW)
-    buffers = table.pairs(_BATCH_BUFFERS)
-    for offset, length in buffers:
-        if length < 0 or offset < 0 or offset + length > body:
-            raise Unreadable(Reason.NOT_ARROW)
-    size = sum(lengths) // 8 + sum(length for _, length in buffers)
+    offsets, sizes = table.pairs(_BATCH_BUFFERS)
+    least = min(min(offsets, default=0), min(sizes, default=0))
+    if least < 0 or max(map(add, offsets, sizes), default=0) > body:
+        raise Unreadable(Reason.NOT_ARROW)
+    size = sum(lengths) // 8 + sum(sizes)
     compressed = table.has(_BATCH_COMPRESSION)
-    return Claims(rows, size, compressed, tuple(buffers) if compressed else ())
+    buffers = tuple(zip(offsets, sizes, strict=True)) if compressed else ()
+    return Claims(rows, size, compressed, buffers)
 
 
 _known_claims = lru_cache(maxsize=256)(_claims)
@@ -209,13 +211,13 @@ class _Table:
     def table(self, number: int) -> _Table:
         return _Table(self._data, self._follow(number))
 
-    def pairs(self, number: int) -> list[tuple[int, int]]:
-        """A vector of structs of two int64."""
+    def pairs(self, number: int) -> tuple[Sequence[int], Sequence[int]]:
+        """A vector of structs of two int64: all first ones, and all second ones."""
         if not self.has(number):
-            return []
+            return (), ()
         at = self._follow(number)
         count = int(_UINT.unpack_from(self._data, at)[0])
         if 16 * count > len(self._data):
             raise Unreadable(Reason.NOT_ARROW)
         flat = struct.unpack_from(f"<{2 * count}q", self._data, at + 4)
-        return list(zip(flat[::2], flat[1::2], strict=True))
+        return flat[::2], flat[1::2]
