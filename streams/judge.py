@@ -111,7 +111,7 @@ class ModelJudge:
             outputs.late += late if pane.segment == ALL else 0
             self.touched = True
         self.state.late += outputs.late
-        if self.intervals.pending.full:
+        if self.intervals.pending.full():
             self.intervals.settle(FOREVER, offset)
             self.state.settled = offset
             self.touched = True

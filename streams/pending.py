@@ -39,7 +39,6 @@ class Pending:
         waiting.append((layout, packed))
         self._blocks += 1
 
-    @property
     def full(self) -> bool:
         """Whether it is time to merge although no pane closes."""
         return self._blocks > MOST_BLOCKS * len(self._panes)

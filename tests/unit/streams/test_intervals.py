@@ -142,11 +142,11 @@ def test_what_waits_is_bounded() -> None:
     line = Line(5_000)
     for _ in range(MOST_BLOCKS):
         line.give(0, 1)
-    assert not line.intervals.pending.full
+    assert not line.intervals.pending.full()
     line.give(0, 1)
-    assert line.intervals.pending.full
+    assert line.intervals.pending.full()
     line.intervals.settle(2**62, line.offset)
-    assert not line.intervals.pending.full
+    assert not line.intervals.pending.full()
     assert line.events(1_000) == MOST_BLOCKS + 1
 
 
