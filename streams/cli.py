@@ -180,7 +180,7 @@ def demo(
 @app.command()
 def profile(
     source: Annotated[
-        str, typer.Argument(help="Parquet, CSV or Arrow file, or `clickhouse:SELECT …`.")
+        str, typer.Argument(help="Parquet, Arrow, CSV or NDJSON file, or `clickhouse:SELECT …`.")
     ],
     model: Annotated[str, typer.Option("--model", help="The model it is a reference for.")],
     out: Annotated[

@@ -1,6 +1,6 @@
 """``driftline profile``: a reference from data you trust.
 
-The source is a Parquet, CSV or Arrow file (told apart by its first bytes), or ``clickhouse:`` and
+The source is a Parquet, Arrow, CSV or NDJSON file, or ``clickhouse:`` and
 a SELECT. Columns that are already named as in events (``features.age``, ``scores.quality``,
 ``latency_ms``) are taken as they are, nested ones by their dotted path; others when an option
 names them. The chosen columns are held in memory (8 bytes for a number), so that bins lie exactly

@@ -1,4 +1,5 @@
-"""Tables that a reference is made of: a file, told apart by its first bytes, or a SELECT."""
+"""Tables that a reference is made of: a SELECT or a file. Parquet and Arrow are told by their first
+bytes, CSV and lines of JSON by the name of the file."""
 
 from __future__ import annotations
 
@@ -11,6 +12,7 @@ from typing import Any, Protocol
 import pyarrow as pa
 import pyarrow.csv
 import pyarrow.ipc
+import pyarrow.json
 import pyarrow.parquet
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
@@ -21,6 +23,8 @@ from streams.profile_selection import Selection, check_size, wanted
 
 CLICKHOUSE = "clickhouse:"
 _TEXT_FILES = (".csv", ".csv.gz", ".csv.bz2", ".csv.zst", ".txt")
+_LINES_FILES = (".ndjson", ".jsonl", ".ndjson.gz", ".jsonl.gz")
+_GIVE = "give a Parquet, Arrow or CSV file, or lines of JSON"
 _CODE = re.compile(r"\bCode: (\d+)")
 _CODE_NAME = re.compile(r"\(([A-Z][A-Z0-9_]{3,60})\)")
 _CSV_ROW = re.compile(r"[Rr]ow #?(\d+)")
@@ -65,9 +69,7 @@ def read_file(path: Path, selection: Selection, console: Console) -> Any:
             magic = file.read(6)
     except OSError as error:
         said = error.strerror or type(error).__name__
-        raise UserError(
-            f"the file cannot be read: {said}", where, "give a Parquet, CSV or Arrow file"
-        ) from error
+        raise UserError(f"the file cannot be read: {said}", where, _GIVE) from error
     if not magic:
         raise UserError("the file is empty", where, "give a file with rows")
     if magic.startswith(b"PAR1"):
@@ -78,11 +80,11 @@ def read_file(path: Path, selection: Selection, console: Console) -> Any:
         kind, read = "an Arrow stream", _read_arrow_stream
     elif path.name.lower().endswith(_TEXT_FILES):
         kind, read = "CSV", _read_csv
+    elif path.name.lower().endswith(_LINES_FILES):
+        kind, read = "lines of JSON", _read_lines
     else:
         raise UserError(
-            "the file is neither Parquet nor Arrow, and is not called .csv",
-            where,
-            "give a Parquet, CSV or Arrow file",
+            "the file is neither Parquet nor Arrow, and is not called .csv or .ndjson", where, _GIVE
         )
     try:
         return read(path, selection, console)
@@ -137,6 +139,16 @@ def _read_csv(path: Path, selection: Selection, console: Console) -> Any:
     options = pyarrow.csv.ConvertOptions(strings_can_be_null=True, quoted_strings_can_be_null=False)
     with spinner(console):
         table = pyarrow.csv.read_csv(path, convert_options=options)
+    return _picked(table, selection, path)
+
+
+def _read_lines(path: Path, selection: Selection, console: Console) -> Any:
+    with spinner(console):
+        table = pyarrow.json.read_json(str(path))
+    return _picked(table, selection, path)
+
+
+def _picked(table: Any, selection: Selection, path: Path) -> Any:
     names = wanted(table.schema, selection, str(path))
     check_size(table.num_rows, len(names), str(path))
     return table.select(names)

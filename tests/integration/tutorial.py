@@ -36,7 +36,7 @@ REPOSITORY: Final = Path(__file__).resolve().parents[2]
 TUTORIALS: Final = REPOSITORY / "docs" / "tutorials"
 DEFAULT_SERVE: Final = "127.0.0.1:8780"
 DEFAULT_STORE: Final = "127.0.0.1:8123"
-COMMAND_S: Final = 120
+COMMAND_S: Final = 240
 UNTIL_S: Final = 120
 STOP_S: Final = 20
 _FENCE: Final = re.compile(r"^```([^\n]*)\n(.*?)^```$", re.MULTILINE | re.DOTALL)
@@ -209,7 +209,11 @@ class Reader:
 def reader(folder: Path, serve_port: int, store_port: int) -> Iterator[Reader]:
     """A reader who ends everything that the tutorial has started."""
     somebody = Reader(folder, serve_port, store_port)
+    # Where tests run in the background of a shell Ctrl-C is ignored, and what is started from there
+    # ignores it as well.
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
     try:
         yield somebody
     finally:
         somebody.leave()
+        signal.signal(signal.SIGINT, before)

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import gzip
 import io
+import json
 from collections.abc import Callable
 from pathlib import Path
 from types import SimpleNamespace
@@ -80,6 +82,34 @@ def test_every_kind_of_file_gives_the_reference_of_its_table(
     assert sorted(found.segments) == ["country=DE", "country=FR"]
     assert from_json((tmp_path / "reference.json").read_bytes()).id == want.id
     assert [item.name for item in tmp_path.iterdir() if item.suffix == ".part"] == []
+
+
+@pytest.mark.parametrize("name", ["logs.ndjson", "logs.jsonl.gz"])
+def test_logged_events_give_the_reference_of_their_columns(tmp_path: Path, name: str) -> None:
+    events = [
+        {
+            "ts": f"2023-06-13T10:00:{second:02}Z",
+            "model": "m",
+            "version": "1",
+            "features": {"age": age, "plan": plan},
+            "latency_ms": took,
+        }
+        for second, (age, plan, took) in enumerate([(31, "pro", 4.5), (47.5, "free", 3.0)] * 20)
+    ]
+    lines = "".join(json.dumps(event) + "\n" for event in events).encode()
+    path = tmp_path / name
+    path.write_bytes(gzip.compress(lines) if name.endswith(".gz") else lines)
+    found = profile(str(path), "m", Selection(), None)
+    assert [column.name for column in found.layout.columns] == [
+        "features.age",
+        "features.plan",
+        "latency_ms",
+    ]
+    path.write_bytes(b'{"ts": 1, "secret": }\n')
+    with pytest.raises(UserError) as caught:
+        profile(str(path), "m", Selection(), None)
+    assert "lines of JSON" in str(caught.value)
+    assert "secret" not in str(caught.value)
 
 
 def test_times_of_the_rows_teach_how_far_they_depend_on_one_another(tmp_path: Path) -> None:
