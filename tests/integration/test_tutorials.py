@@ -3,21 +3,34 @@
 from __future__ import annotations
 
 import json
+import shlex
 import subprocess
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
+import typer.main
 import yaml
 
+from streams.cli import app
 from streams.config import build_config
 from streams.yaml_file import parse_yaml
+from tests.command_tree import commands
 from tests.contract.test_pull_deployers import condition_holds, documents
 from tests.integration.test_line import free_port
-from tests.integration.tutorial import BASH, TUTORIALS, Block, Reader, blocks, first_missing, reader
+from tests.integration.tutorial import (
+    BASH,
+    REPOSITORY,
+    TUTORIALS,
+    Block,
+    Reader,
+    blocks,
+    first_missing,
+    reader,
+)
 
-pytestmark = [pytest.mark.embedded, pytest.mark.timeout(420)]
+pytestmark = [pytest.mark.embedded, pytest.mark.timeout(600)]
 
 PAGES = sorted(TUTORIALS.glob("*.md"))
 BACKTEST = TUTORIALS / "backtest-a-policy.md"
@@ -85,6 +98,30 @@ def test_what_cannot_be_run_here_is_at_least_valid_shell(page: Path) -> None:
             command = [BASH, "-n", "-c", block.text]
             done = subprocess.run(command, capture_output=True, check=False)
             assert done.returncode == 0, f"{page.name}:{block.line}: {done.stderr.decode()}"
+
+
+@every_page
+def test_commands_that_are_not_run_exist_with_their_options_and_files(page: Path) -> None:
+    known = commands(typer.main.get_command(app), "driftline")
+    for block in blocks(page):
+        if "elsewhere" not in block.marks:
+            continue
+        for words in commands_in(block):
+            for word in words:
+                if word.startswith("deploy/"):
+                    assert (REPOSITORY / word).exists(), word
+            if words[0] == "driftline":
+                name = max((n for n in known if " ".join(words).startswith(n)), key=len)
+                options = {option for each in known[name].params for option in each.opts}
+                assert {word for word in words if word.startswith("-")} <= options, name
+
+
+def commands_in(block: Block) -> Iterator[list[str]]:
+    for line in block.text.replace("\\\n", " ").splitlines():
+        for part in line.split("&&"):
+            words = shlex.split(part, comments=True)
+            if words:
+                yield words
 
 
 @every_page

@@ -37,7 +37,7 @@ TUTORIALS: Final = REPOSITORY / "docs" / "tutorials"
 DEFAULT_SERVE: Final = "127.0.0.1:8780"
 DEFAULT_STORE: Final = "127.0.0.1:8123"
 COMMAND_S: Final = 240
-UNTIL_S: Final = 120
+UNTIL_S: Final = 180
 STOP_S: Final = 20
 _FENCE: Final = re.compile(r"^```([^\n]*)\n(.*?)^```$", re.MULTILINE | re.DOTALL)
 

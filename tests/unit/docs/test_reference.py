@@ -18,6 +18,7 @@ from streams.config_meanings import all_meanings, meanings, settings_below
 from streams.config_reader import public_name, settings_fields
 from streams.config_view import json_schema
 from streams.yaml_file import Fields, Items, Node, Scalar, core_value, parse_yaml
+from tests.command_tree import commands
 from tests.contract.json_schema import problems
 
 ROOT = Path(__file__).resolve().parents[3]
@@ -84,15 +85,6 @@ def plain(node: Node) -> Any:
             return core_value(text)
         case Scalar(text=text):
             return text
-
-
-def commands(command: Any, name: str) -> dict[str, Any]:
-    inside = getattr(command, "commands", None)
-    if inside is None:
-        return {name: command}
-    return {
-        k: v for word, each in inside.items() for k, v in commands(each, f"{name} {word}").items()
-    }
 
 
 COMMANDS = commands(typer.main.get_command(app), "driftline")
