@@ -1,10 +1,10 @@
 """``driftline profile``: a reference from data you trust.
 
-The source is a Parquet, Arrow, CSV or NDJSON file, or ``clickhouse:`` and a SELECT. Columns that are
-already named as in events (``features.age``, ``scores.quality``, ``latency_ms``) are taken as they
-are, nested ones by their dotted path; others when an option names them. The chosen columns are held
-in memory (8 bytes for a number), so that bins lie exactly at the quantiles; what is larger than
-``MOST_CELLS`` is refused rather than sampled in silence.
+The source is a Parquet, Arrow, CSV or NDJSON file, or ``clickhouse:`` and a SELECT. Columns that
+are already named as in events (``features.age``, ``scores.quality``, ``latency_ms``) are taken as
+they are, nested ones by their dotted path; others when an option names them. The chosen columns are
+held in memory (8 bytes for a number), so that bins lie exactly at the quantiles; what is larger
+than ``MOST_CELLS`` is refused rather than sampled in silence.
 """
 
 from __future__ import annotations

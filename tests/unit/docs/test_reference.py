@@ -13,7 +13,7 @@ import typer.main
 from docs.generate import generated, main
 from sinks.schema import FED, TABLES, Table
 from streams.cli import app
-from streams.config import Config
+from streams.config import Config, build_config
 from streams.config_meanings import all_meanings, meanings, settings_below
 from streams.config_reader import public_name, settings_fields
 from streams.config_view import json_schema
@@ -72,6 +72,37 @@ def test_the_example_configurations_satisfy_the_schema_that_editors_use(name: st
     assert list(problems(written, schema, {"$defs": definitions})) == []
     assert list(problems({"time": {"pane": "soon"}}, schema, {"$defs": definitions}))
     assert list(problems({"tiem": {}}, schema, {"$defs": definitions}))
+
+
+_YAML = re.compile(r"^```yaml\n(.*?)^```", re.MULTILINE | re.DOTALL)
+SNIPPETS = {
+    f"{page.name}-{number}": text
+    for page in (ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md")))
+    for number, text in enumerate(_YAML.findall(page.read_text(encoding="utf-8")))
+}
+
+
+@pytest.mark.parametrize("name", SNIPPETS)
+def test_what_pages_show_as_configuration_is_accepted(name: str) -> None:
+    tree = parse_yaml(SNIPPETS[name].encode(), name)
+    assert isinstance(tree, Fields)
+    build_config(with_receivers(tree), {})
+
+
+def with_receivers(tree: Fields) -> Fields:
+    """A piece of a configuration that names owners, with the receivers that it leaves out."""
+    if "owners" not in tree.fields or "receivers" in tree.fields:
+        return tree
+    owners = tree.fields["owners"]
+    assert isinstance(owners, Items)
+    lists = ("receivers", "data_receivers", "escalation")
+    names = sorted({n for each in plain(owners) for key in lists for n in each.get(key, [])})
+    webhooks = ", ".join(f'{{name: {name}, url: "https://a.example"}}' for name in names)
+    added = parse_yaml(f"receivers: {{webhooks: [{webhooks}]}}".encode(), "added")
+    assert isinstance(added, Fields)
+    return Fields(
+        {**tree.fields, **added.fields}, {**tree.key_where, **added.key_where}, tree.where
+    )
 
 
 def plain(node: Node) -> Any:
