@@ -240,7 +240,7 @@ def _standing(verdict: Verdict, received_ms: int) -> Standing:
     return Standing(
         release=verdict.release,
         status=verdict.status,
-        reason=verdict.reason[:MAX_REASON_CHARS],
+        reason=_cut(verdict.reason),
         sequence=verdict.sequence,
         as_of_ms=verdict.as_of_ms,
         window_end_ms=verdict.window_start_ms + verdict.window_ms,
@@ -261,4 +261,10 @@ def _sentence(finding: Finding) -> str:
         f"{finding.column} [{finding.segment}] {finding.detector} {finding.statistic:.4g}"
         f" (limit {finding.threshold:.4g}, n={finding.n}){against}"
     )
-    return text[:MAX_REASON_CHARS]
+    return _cut(text)
+
+
+def _cut(reason: str) -> str:
+    """At most `MAX_REASON_CHARS`; what was cut says so."""
+    whole = len(reason) <= MAX_REASON_CHARS
+    return reason if whole else f"{reason[: MAX_REASON_CHARS - 1]}…"

@@ -17,6 +17,7 @@ from sinks.console.drift import read_drift
 from sinks.console.fleet import WORST_FIRST, key_of, read_fleet
 from sinks.console.heat_map import heat_map
 from sinks.console.incidents import read_incidents
+from sinks.console.lead import read_lead
 from sinks.console.line_plot import Frame, legend, line_plot
 from sinks.console.release import read_release
 from sinks.console.small_plots import course, meter
@@ -29,6 +30,9 @@ from sinks.verdict_board import ROLE_ORDER, Answer, Standing
 _FOLDER: Final = Path(__file__).parent / "templates"
 _EVERY_MS: Final = {"fleet": 2_000, "release": 4_000, "drift": 4_000, "incidents": 2_000}
 """How often a page asks for itself again; a fifth as often where much time is shown."""
+
+_RATES: Final = ("_errors", "_tail", "_missing", "_categories")
+"""Ends of the names of detectors whose effect is a difference of rates."""
 
 _SHORT_MS: Final = 86_400_000
 _MOST_CASES: Final = 50
@@ -82,6 +86,7 @@ class Renderer:
             "legend": legend,
             "NOTHING": wording.NOTHING,
             "REASON": wording.REASON_CHARS,
+            "RATES": _RATES,
             "SPANS": tuple(SPANS),
         }
 
@@ -131,17 +136,20 @@ class Renderer:
         held = _of_model(seen.standings, wanted.model)
         focus = _focus(held, wanted, compared=True)
         wanted = replace(wanted, version=focus.version, role=focus.role.value)
+        lead = read_lead(seen.store, held, focus)
         span, told = read_span(seen.store, wanted)
+        told_first = [told, *(lead.told if lead else ())]
         values: dict[str, Any] = {
             "held": sorted(held, key=lambda pair: _place(pair[0].release, focus)),
             "focus": focus,
             "wanted": wanted,
+            "lead": lead,
             "key_of": key_of,
             "span": span,
             "figures": None,
         }
         if span is None:
-            return values | {"problems": problems([told])}
+            return values | {"problems": problems(told_first)}
         figures = read_release(seen.store, wanted, span)
         segments = read_segments(seen.store, wanted, span)
         frame = Frame("", span.from_ms, span.to_ms, span.step_ms)
@@ -171,23 +179,26 @@ class Renderer:
                 )
                 for each in figures.plots
             ],
-            "problems": problems([told, *figures.told, segments]),
+            "problems": problems([*told_first, *figures.told, segments]),
         }
 
     def _drift(self, wanted: Wanted, seen: Seen) -> dict[str, Any]:
         held = _of_model(seen.standings, wanted.model)
         focus = _focus(held, wanted, compared=False)
         wanted = replace(wanted, version=focus.version, role=focus.role.value)
+        lead = read_lead(seen.store, held, focus)
         span, told = read_span(seen.store, wanted)
+        told_first = [told, *(lead.told if lead else ())]
         values: dict[str, Any] = {
             "held": sorted(held, key=lambda pair: _place(pair[0].release, focus)),
             "focus": focus,
             "wanted": wanted,
+            "lead": lead,
             "span": span,
             "drift": None,
         }
         if span is None:
-            return values | {"problems": problems([told])}
+            return values | {"problems": problems(told_first)}
         drift = read_drift(seen.store, wanted, span)
         segments = read_segments(seen.store, wanted, span)
         frame = Frame("", span.from_ms, span.to_ms, span.step_ms)
@@ -203,7 +214,7 @@ class Renderer:
             ),
             "evidence": line_plot(drift.evidence, replace(evidence, label="Share of the limit")),
             "values": line_plot(drift.values, replace(frame, label="Values")),
-            "problems": problems([told, *drift.told, segments]),
+            "problems": problems([*told_first, *drift.told, segments]),
         }
 
 
@@ -253,7 +264,7 @@ def _place(release: Release, focus: Release) -> tuple[bool, bool, str, str]:
 
 
 def _difference_frame(frame: Frame, detector: str, column: str) -> Frame:
-    rate = detector.endswith(("_errors", "_tail", "_missing", "_categories"))
+    rate = detector.endswith(_RATES)
     return replace(
         frame,
         label=f"{wording.shown(column)}: difference to production",

@@ -32,13 +32,13 @@ def test_the_fleet_shows_what_board_and_store_hold(scene: Scene, url: str, seen:
     standing, answer = standings[Release(MODEL, "1", Role.PRODUCTION)]
     cells = row_of(seen, "releases", MODEL, "1", "production")
     assert cells[0].startswith(f"✗ {answer.status.value}")
-    assert cells[4] == wording.share(budget)
-    assert cells[6] == f"{wording.number(n * 1000 / window_ms)}/s"
-    assert cells[7] == wording.share(failed / n)
-    assert cells[8] == wording.milliseconds(standing.p95_latency_ms)
-    assert cells[9] == wording.milliseconds(standing.p99_latency_ms)
-    assert cells[10] == wording.count(standing.events)
-    assert cells[11] == wording.duration(scene.now_ms - standing.as_of_ms)
+    assert cells[5] == wording.share(budget)
+    assert cells[7] == f"{wording.number(n * 1000 / window_ms)}/s"
+    assert cells[8] == wording.share(failed / n)
+    assert cells[9] == wording.milliseconds(standing.p95_latency_ms)
+    assert cells[10] == wording.milliseconds(standing.p99_latency_ms)
+    assert cells[11] == wording.count(standing.events)
+    assert cells[12] == wording.duration(scene.now_ms - standing.as_of_ms)
     counts = scene.board.counts(scene.now_ms, 300_000)
     for status, count in counts.items():
         assert seen.texts(f"[data-count={status.value}]") == [str(count)]
@@ -80,6 +80,46 @@ def test_the_release_page_shows_the_differences_and_decisions_of_the_store(
     assert any(wording.moment(decided_ms) in each for each in bars)
     names = {"canary 2", "production 1", "shadow 3"}
     assert names <= set(seen.texts("#plots figure:first-child .legend li"))
+
+
+def test_what_stands_first_is_the_verdict_why_since_when_and_how_sure(
+    scene: Scene, url: str, seen: Seen
+) -> None:
+    seen.page.goto(f"{url}release?model={MODEL}&version=2&role=canary")
+    place = f"model = '{MODEL}' AND version = '2' AND role = 'canary'"
+    ((since_ms,),) = scene.rows(
+        f"SELECT toUnixTimestamp64Milli(min(as_of)) FROM {{db}}.verdicts WHERE {place} AND as_of >"
+        f" (SELECT max(as_of) FROM {{db}}.verdicts WHERE {place} AND status != 'fail')"
+    )
+    (said,) = seen.texts("main > section:nth-of-type(2) .says")
+    assert said == (
+        f"✗ FAIL since {wording.moment(since_ms)} UTC,"
+        f" for {wording.duration(scene.now_ms - since_ms)}"
+    )
+    standings = {s.release: (s, a) for s, a in scene.board.standings(scene.now_ms, 300_000)}
+    standing, answer = standings[Release(MODEL, "2", Role.CANARY)]
+    assert wording.shown(standing.reason, 300) in seen.texts("#verdict .because")
+    assert standing.failing, "else nothing is left out"
+    assert not set(standing.failing) & set(seen.texts("#verdict .because"))
+    assert (
+        f"{standing.passed} of {standing.checks} checks passed" in seen.texts("#verdict .facts")[0]
+    )
+    rows = table(seen, "verdict")
+    failing = scene.rows(
+        "SELECT column, detector, effect, effect_low, effect_high, reason"
+        f" FROM {{db}}.newest_findings FINAL WHERE {place} AND outcome = 'fail' AND segment = 'all'"
+        " AND column = 'scores.quality' LIMIT 1"
+    )
+    for column, detector, effect, low, high, reason in failing:
+        shown = next(row for row in rows if row[1] == f"{column} {detector}")
+        assert shown[3:] == [
+            wording.number(effect),
+            f"{wording.number(low)} … {wording.number(high)}",
+            reason,
+        ]
+    assert failing
+    assert {row[0] for row in rows} == {"✗ fail"}
+    assert seen.page.title().startswith(f"✗ {answer.status.value} · {MODEL} 2")
 
 
 def test_the_drift_page_shows_evidence_and_histogram_of_the_store(

@@ -214,6 +214,39 @@ def test_small_screens_scroll_tables_and_not_the_page(
             assert wide <= width, name
 
 
+def test_on_a_telephone_the_verdict_and_its_reason_need_no_scrolling(
+    url: str, chromium: Browser
+) -> None:
+    width, height = 390, 800
+    with looking(chromium, viewport={"width": width, "height": height}) as seen:
+        for name, places in (
+            ("", ("#releases tbody tr:first-child .status", "#releases tbody tr:first-child .why")),
+            (f"release?model={MODEL}", ("#verdict .status", "#verdict .because")),
+            (f"drift?model={MODEL}", ("#verdict .status", "#verdict .because")),
+        ):
+            seen.page.goto(url + name)
+            for place in places:
+                box = seen.page.locator(place).first.bounding_box()
+                assert box is not None
+                assert box["x"] >= 0, place
+                assert box["x"] + box["width"] <= width, place
+                assert box["y"] + box["height"] <= height, place
+        label = seen.page.locator("#heat .wide text.name").first.bounding_box()
+        assert label is not None
+        assert label["height"] > 7, "wide pictures scroll rather than shrink"
+
+
+def test_the_name_of_the_window_says_what_is_wrong_while_one_looks_elsewhere(
+    scene: Scene, url: str, seen: Seen
+) -> None:
+    seen.page.goto(url)
+    before = re.match(r"✗ (\d+) fail · ", seen.page.title())
+    assert before is not None
+    scene.judge(Release("another", "1", Role.VARIANT), Status.FAIL, "worse than production")
+    seen.page.get_by_text("worse than production").wait_for()
+    assert seen.page.title().startswith(f"✗ {int(before[1]) + 1} fail · ")
+
+
 def test_the_assets_are_kept_by_the_browser_until_they_change(url: str, seen: Seen) -> None:
     answer = seen.page.goto(url)
     assert answer is not None

@@ -64,6 +64,7 @@ function update(text) {
     location.reload();
     return;
   }
+  document.title = next.title;
   sections.forEach((section, i) => {
     if (section.outerHTML === others[i].outerHTML || isUsed(section)) return;
     place(section, document.importNode(others[i], true));
