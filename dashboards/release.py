@@ -3,8 +3,10 @@
 # ruff: noqa: S608 - queries are made of our own text; names from outside are variables
 from __future__ import annotations
 
+from collections.abc import Callable
 from functools import partial
 
+from grafana_foundation_sdk.builders import timeseries
 from grafana_foundation_sdk.models import dashboard
 from grafana_foundation_sdk.models.common import StackingMode
 
@@ -13,12 +15,16 @@ from dashboards.clickhouse_query import sql
 from dashboards.panels import LIMIT, STATUS_NUMBER, Shown, lines, rows, timeline
 
 ARM = "concat(role, ' ', version)"
-BANDS = (("low", "high"),)
+Fill = Callable[[str], str]
+"""Makes a query of its text: see `dashboards.clickhouse_query.sql`."""
+
+MEAN = "sum(n * mean) / sum(n)"
 
 
 def release(database: str) -> dashboard.Dashboard:
     """The board over a database of results."""
     fill = partial(sql, database=database)
+    difference, arms = partial(_difference, fill), partial(_arms, fill)
     frame = Frame(
         RELEASE,
         "driftline / Release",
@@ -77,33 +83,30 @@ def release(database: str) -> dashboard.Dashboard:
             (
                 "Evidence against production",
                 [
-                    lines(
+                    difference(
                         "Difference of $column",
                         "The chosen column: this version less production, with an interval that is"
                         " right at every look, not only at the last. While it contains 0 the two"
                         " may be the same; wholly on the bad side of the margin is harm proven.",
-                        fill(_difference("canary_level", "{column}")),
+                        "canary_level",
+                        "{column}",
                         "short",
-                        size=(8, 8),
-                        bands=BANDS,
                     ),
-                    lines(
+                    difference(
                         "Difference of the error rate",
                         "Failed predictions: share of this version less that of production, with"
                         " its interval.",
-                        fill(_difference("canary_errors", "'error'")),
+                        "canary_errors",
+                        "'error'",
                         "percentunit",
-                        size=(8, 8),
-                        bands=BANDS,
                     ),
-                    lines(
+                    difference(
                         "Difference of slow answers",
                         "Share of answers slower than production's 99th percentile (with the margin"
                         " taken off): this version less production, with its interval.",
-                        fill(_difference("canary_tail", "'latency_ms'")),
+                        "canary_tail",
+                        "'latency_ms'",
                         "percentunit",
-                        size=(8, 8),
-                        bands=BANDS,
                     ),
                     lines(
                         "Evidence of harm",
@@ -161,75 +164,75 @@ def release(database: str) -> dashboard.Dashboard:
             (
                 "Side by side",
                 [
-                    lines(
+                    arms(
                         "Mean of $column",
                         "Mean of the chosen column in each release.",
-                        fill(_by_arm("sum(n * mean) / sum(n)", "{column}")),
+                        MEAN,
+                        "{column}",
                         "short",
-                        size=(8, 8),
                     ),
-                    lines(
+                    arms(
                         "Error rate",
                         "Share of predictions that failed, in each release.",
-                        fill(_by_arm("sum(errors) / sum(n)", "'error'")),
+                        "sum(errors) / sum(n)",
+                        "'error'",
                         "percentunit",
-                        size=(8, 8),
                         lowest=0,
                     ),
-                    lines(
+                    arms(
                         "Share of traffic",
                         "Who answers how many of the predictions: how much is exposed.",
-                        fill(_by_arm("sum(n)", "'error'")),
+                        "sum(n)",
+                        "'error'",
                         "short",
-                        size=(8, 8),
                         stacked=StackingMode.PERCENT,
                     ),
-                    lines(
+                    arms(
                         "Latency p50",
                         "Median latency of a window, in each release.",
-                        fill(_by_arm("max(p50)", "'latency_ms'")),
+                        "max(p50)",
+                        "'latency_ms'",
                         "ms",
-                        size=(8, 8),
                         lowest=0,
                     ),
-                    lines(
+                    arms(
                         "Latency p95",
                         "95th percentile of a window in each release; a point's worst window.",
-                        fill(_by_arm("max(p95)", "'latency_ms'")),
+                        "max(p95)",
+                        "'latency_ms'",
                         "ms",
-                        size=(8, 8),
                         lowest=0,
                     ),
-                    lines(
+                    arms(
                         "Latency p99",
                         "99th percentile of a window in each release; a point's worst window.",
-                        fill(_by_arm("max(p99)", "'latency_ms'")),
+                        "max(p99)",
+                        "'latency_ms'",
                         "ms",
-                        size=(8, 8),
                         lowest=0,
                     ),
-                    lines(
+                    arms(
                         "Cost per prediction",
                         "Mean cost of a prediction in the unit it is logged in.",
-                        fill(_by_arm("sum(n * mean) / sum(n)", "'cost'")),
+                        MEAN,
+                        "'cost'",
                         "short",
-                        size=(8, 8),
                         lowest=0,
                     ),
-                    lines(
+                    arms(
                         "Tokens in",
                         "Mean number of tokens of a prompt, in each release.",
-                        fill(_by_arm("sum(n * mean) / sum(n)", "'tokens_in'")),
+                        MEAN,
+                        "'tokens_in'",
                         "short",
-                        size=(8, 8),
                         lowest=0,
                     ),
-                    lines(
+                    arms(
                         "Tokens out",
                         "Mean number of tokens of an answer, in each release.",
-                        fill(_by_arm("sum(n * mean) / sum(n)", "'tokens_out'")),
+                        MEAN,
+                        "'tokens_out'",
                         "short",
-                        size=(8, 8),
                         lowest=0,
                     ),
                 ],
@@ -273,23 +276,37 @@ def release(database: str) -> dashboard.Dashboard:
     )
 
 
-def _difference(detector: str, column: str) -> str:
+def _difference(
+    fill: Fill, title: str, read_as: str, detector: str, column: str, unit: str
+) -> timeseries.Panel:
     """Production subtracted, with the interval: columns ``difference``, ``low`` and ``high``."""
-    return f"""
+    query = fill(f"""
     SELECT $__timeInterval(window_end) AS time, argMax(effect, window_end) AS difference,
     argMax(effect_low, window_end) AS low, argMax(effect_high, window_end) AS high
     FROM {{db}}.findings FINAL
     WHERE model = {{model}} AND version = {{version}} AND segment = {{segment}}
     AND column = {column} AND window_ms = {{window}} AND detector = '{detector}'
     AND $__timeFilter(window_start)
-    GROUP BY time HAVING difference IS NOT NULL ORDER BY time LIMIT 20000"""
+    GROUP BY time HAVING difference IS NOT NULL ORDER BY time LIMIT 20000""")
+    return lines(title, read_as, query, unit, size=(8, 8), bands=(("low", "high"),))
 
 
-def _by_arm(value: str, column: str) -> str:
+def _arms(
+    fill: Fill,
+    title: str,
+    read_as: str,
+    value: str,
+    column: str,
+    unit: str,
+    *,
+    lowest: float | None = None,
+    stacked: StackingMode = StackingMode.NONE,
+) -> timeseries.Panel:
     """A series for each release of the model."""
-    return f"""
+    query = fill(f"""
     SELECT $__timeInterval(window_start) AS time, {ARM} AS release, {value} AS value
     FROM {{db}}.windows FINAL
     WHERE model = {{model}} AND segment = {{segment}} AND column = {column}
     AND window_ms = {{window}} AND $__timeFilter(window_start) AND n > 0
-    GROUP BY time, release ORDER BY time, release LIMIT 20000"""
+    GROUP BY time, release ORDER BY time, release LIMIT 20000""")
+    return lines(title, read_as, query, unit, size=(8, 8), lowest=lowest, stacked=stacked)
