@@ -10,6 +10,7 @@ Annotations use ``{{ .Labels.x }}``, since ``$`` would be expanded when the file
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any, Final
@@ -274,7 +275,11 @@ def _rule(rule: Rule, settings: GrafanaSettings, database: str, panel_id: int) -
         "dashboardUid": rule.panel[0],
         "panelId": panel_id,
         "labels": {"severity": "critical" if rule.critical else "warning", "team": "driftline"},
-        "annotations": {"summary": rule.summary, "description": rule.meaning},
+        "annotations": {
+            "summary": rule.summary,
+            "description": rule.meaning,
+            **_runbook(rule.title, settings.alerts.runbook),
+        },
         "notification_settings": {
             "receiver": PAGE if rule.critical else NOTIFY,
             "group_by": ["alertname", "grafana_folder", "model", "version"],
@@ -297,6 +302,14 @@ def _rule(rule: Rule, settings: GrafanaSettings, database: str, panel_id: int) -
             },
         ],
     }
+
+
+def _runbook(title: str, published: str) -> dict[str, str]:
+    """Where to read what to do: Grafana makes a link of ``runbook_url``, which must be whole."""
+    section = re.sub(r"[^a-z0-9-]", "", title.lower().replace(" ", "-"))
+    if published:
+        return {"runbook_url": f"{published}#{section}"}
+    return {"runbook": f"docs/runbook.md#{section}"}
 
 
 def _panel_ids(database: str) -> dict[tuple[str, str], int]:

@@ -39,7 +39,8 @@ class AlertSettings:
     predictions in 15 minutes. ``lag_ms``: time now less the event time a model is judged up to.
     ``silence_ms``: since the last verdict was stored. ``dead_letter_ratio``: of the rows of a topic
     in 15 minutes. ``undelivered_ms``: for how long an action may be without acknowledgement.
-    ``page``/``notify``: whom critical rules and the others tell.
+    ``page``/``notify``: whom critical rules and the others tell. ``runbook``: the http(s) address
+    where docs/runbook.md is published, for the link that an alert carries; "" if nowhere.
     """
 
     __pydantic_config__: ClassVar[dict[str, str]] = {"extra": "forbid"}
@@ -51,14 +52,17 @@ class AlertSettings:
     silence_ms: int = 600_000
     dead_letter_ratio: float = 0.01
     undelivered_ms: int = 120_000
+    runbook: str = ""
     page: tuple[Contact, ...] = (Contact.HOOK,)
     notify: tuple[Contact, ...] = (Contact.HOOK,)
 
     def __post_init__(self) -> None:
         for each in fields(self):
             value = getattr(self, each.name)
-            if not isinstance(value, tuple) and not (math.isfinite(value) and value > 0):
+            if not isinstance(value, tuple | str) and not (math.isfinite(value) and value > 0):
                 raise ValueError(f"alerts.{each.name} must be a number above zero")
+        if self.runbook and not _is_web_address(self.runbook):
+            raise ValueError("alerts.runbook must be http(s)://host/path, without a user or a #")
         for name in ("page", "notify"):
             told = getattr(self, name)
             if not told or len(set(told)) != len(told):
@@ -119,3 +123,10 @@ class GrafanaSettings:
                 raise ValueError(f"grafana.{name} must not hold a user or a password")
         if self.timeout_ms < 1:
             raise ValueError("grafana.timeout must be above zero")
+
+
+def _is_web_address(url: str) -> bool:
+    """Whether a section can be named behind it, and it holds no secret."""
+    parts = urlsplit(url)
+    plain = parts.username is None and not parts.fragment and "$" not in url
+    return parts.scheme in ("http", "https") and bool(parts.hostname) and plain

@@ -214,6 +214,16 @@ def test_rules_are_spelled_as_files_spell_them() -> None:
             assert not re.search(r"\$\{|\$__conditionalAll", sql), "no variables in alerts"
 
 
+def test_rules_link_to_the_published_runbook() -> None:
+    settings = GrafanaSettings(alerts=AlertSettings(runbook="https://wiki.example/runbook"))
+    found = document("alerting/rules.yaml", settings)
+    for rule in found["groups"][0]["rules"]:
+        assert "runbook" not in rule["annotations"]
+        page, _, section = rule["annotations"]["runbook_url"].partition("#")
+        assert page == "https://wiki.example/runbook"
+        assert section == rule["title"].lower().replace(" ", "-")
+
+
 def test_rules_for_the_api_are_what_the_published_types_know() -> None:
     group = api_group(rule_group(SETTINGS, DATABASE), SETTINGS)
     for rule in group["rules"]:
@@ -269,6 +279,10 @@ def test_boards_are_provided_from_the_configured_folder() -> None:
         lambda: AlertSettings(error_rate=float("nan")),
         lambda: AlertSettings(lag_ms=0),
         lambda: AlertSettings(page=()),
+        lambda: AlertSettings(runbook="docs/runbook.md"),
+        lambda: AlertSettings(runbook="https://user:secret@wiki.example"),
+        lambda: AlertSettings(runbook="https://wiki.example/#there"),
+        lambda: AlertSettings(runbook="https://wiki.example/$HOME"),
         lambda: AlertSettings(page=(Contact.HOOK, Contact.HOOK)),
         lambda: SourceSettings(protocol="ftp"),
         lambda: SourceSettings(port=0),

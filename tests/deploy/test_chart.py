@@ -207,6 +207,7 @@ def test_only_deliver_may_call_the_outside(render: Render) -> None:
         "roles.summarize.autoscaling.min=0",
         "kafka.securityProtocol=TLS",
         "config.kafka.bootstrap=elsewhere:9092",
+        "prometheusRule.runbook=https://wiki.example/a b",
     ],
 )
 def test_wrong_values_are_refused(
@@ -296,17 +297,42 @@ def _files(workload: Any) -> set[str]:
     }
 
 
-def test_every_alert_has_a_line_in_the_runbook(repository: Path, chart: Path) -> None:
-    operations = (repository / "docs" / "operations.md").read_text(encoding="utf-8")
-    runbook = operations.partition("## Runbook")[2]
+def test_every_alert_leads_to_its_section_of_the_runbook(repository: Path, chart: Path) -> None:
+    runbook = (repository / "docs" / "runbook.md").read_text(encoding="utf-8")
+    headings = re.findall(r"^### (.+)$", runbook, flags=re.MULTILINE)
+    sections = {re.sub(r"[^a-z0-9-]", "", each.lower().replace(" ", "-")) for each in headings}
+    assert len(sections) == len(headings)
     alerts = yaml.safe_load((chart / "files" / "alerts.yaml").read_text(encoding="utf-8"))
-    names = [rule["alert"] for group in alerts["groups"] for rule in group["rules"]]
+    led = {
+        rule["alert"]: rule["annotations"]["runbook_url"]
+        for group in alerts["groups"]
+        for rule in group["rules"]
+    }
     folder = repository / "deploy" / "grafana" / "provisioning" / "alerting"
     rules = yaml.safe_load((folder / "rules.yaml").read_text(encoding="utf-8"))
-    names += [rule["title"] for group in rules["groups"] for rule in group["rules"]]
-    assert len(names) == len(set(names)) > 20
-    for name in names:
-        assert f"| {name} |" in runbook, f"docs/operations.md says nothing of {name}"
+    led |= {
+        rule["title"]: rule["annotations"]["runbook"]
+        for group in rules["groups"]
+        for rule in group["rules"]
+    }
+    assert set(led) == set(headings), "a section and an alert for each"
+    assert len(led) > 20
+    for name, address in led.items():
+        page, _, section = address.partition("#")
+        assert page == "docs/runbook.md"
+        assert section in sections, name
+    inside = re.findall(r"\]\(#([^)]*)\)", runbook)
+    assert inside
+    assert set(inside) <= sections
+
+
+def test_the_chart_says_where_the_runbook_is_published(render: Render) -> None:
+    where = "https://wiki.example/driftline"
+    (made,) = _kind(
+        render("prometheusRule.enabled=true", f"prometheusRule.runbook={where}"), "PrometheusRule"
+    )
+    for rule in made["spec"]["groups"][0]["rules"]:
+        assert rule["annotations"]["runbook_url"] == f"{where}#{rule['alert'].lower()}"
 
 
 def test_alerts_ask_for_metrics_that_there_are(repository: Path, chart: Path) -> None:
