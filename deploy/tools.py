@@ -4,7 +4,8 @@
 is taken from there. What is not to be had on a machine raises `CannotHave` with the reason, so
 that a test can say what did not run. Fetched are
 
-- from PyPI: hadolint, Docker Compose and the JSON schemas of Kubernetes (by sha256);
+- from PyPI: hadolint, Docker Compose, the JSON schemas of Kubernetes, and what is generated, for
+  another tool, of the schemas of the Terraform providers for Kafka and Grafana (by sha256);
 - from the Go module proxy: helm and kubeconform, built by this machine's Go, which checks them;
 - from npm: validators of KEDA's and the Prometheus operator's resources;
 - from Debian: promtool;
@@ -95,6 +96,16 @@ SOURCES: Final[dict[str, Source]] = {
         "kubernetes-validate==1.37.0",
         "85136d018a27b50ec7fc049d902bfa5193f5976807e6c0f408e3ab6fe078cad9",
         f"kubernetes_validate/kubernetes-json-schema/v{KUBERNETES}-local-strict/",
+    ),
+    "kafka-resources": Wheel(
+        "pulumi-kafka==3.13.3",
+        "9d3e8d77d00e4d0c86dfd672396be12b98b1845d67fff6803b58d09dca2cef73",
+        "pulumi_kafka/",
+    ),
+    "grafana-resources": Wheel(
+        "pulumiverse-grafana==2.44.0",
+        "7b6889a0ba338495e3160ff243a31116ce69047c7855ec637ceba450684f99e4",
+        "pulumiverse_grafana/oss/",
     ),
     "helm": GoProgram("helm.sh/helm/v4/cmd/helm", "v4.3.1"),
     "kubeconform": GoProgram("github.com/yannh/kubeconform/cmd/kubeconform", "v0.8.0"),

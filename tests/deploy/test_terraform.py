@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ast
 import json
 import re
 import shutil
@@ -12,6 +13,11 @@ from typing import Any
 import pytest
 
 from deploy.access import ROLES, TOPICS, Kind, rights, topic_config
+
+RENAMED = {"resource_name": "acl_resource_name", "resource_type": "acl_resource_type"}
+"""Of kafka_acl: the other tool calls these two differently."""
+META = {"for_each", "count", "depends_on", "lifecycle"}
+"""Of Terraform itself, in any resource."""
 
 KINDS = {Kind.TOPIC: "Topic", Kind.GROUP: "Group", Kind.TRANSACTION: "TransactionalID"}
 Run = Callable[..., str]
@@ -80,3 +86,52 @@ def test_every_variable_and_local_that_a_resource_names_is_declared(repository: 
     resources = set(re.findall(r'^resource "(\w+)" "(\w+)"', text, flags=re.MULTILINE))
     for kind, name in re.findall(r"\b((?:kafka|grafana)_\w+)\.(\w+)", text):
         assert (kind, name) in resources
+
+
+def _resources(repository: Path) -> dict[str, set[str]]:
+    """The attributes that the module gives to each kind of resource. `terraform fmt` has put every
+    one of them on a line of its own, two spaces in."""
+    text = (repository / "deploy" / "terraform" / "main.tf").read_text(encoding="utf-8")
+    blocks = re.findall(
+        r'^resource "(\w+)" "\w+" \{\n(.*?)^\}', text, flags=re.MULTILINE | re.DOTALL
+    )
+    return {
+        kind: set(re.findall(r"^  (\w+) *[={]", body, flags=re.MULTILINE)) - META
+        for kind, body in blocks
+    }
+
+
+def _arguments(module: Path) -> tuple[set[str], set[str]]:
+    """What a resource takes and what it must be given, from the class that is generated of the
+    provider's schema."""
+    tree = ast.parse(module.read_text(encoding="utf-8"))
+    for made in ast.walk(tree):
+        if isinstance(made, ast.ClassDef) and made.name.endswith("Args"):
+            begin = next(each for each in made.body if isinstance(each, ast.FunctionDef))
+            names = [each.arg for each in begin.args.kwonlyargs]
+            must = {
+                name
+                for name, default in zip(names, begin.args.kw_defaults, strict=True)
+                if default is None
+            }
+            return set(names), must
+    raise AssertionError(f"{module.name} has no arguments")
+
+
+def test_resources_have_the_attributes_that_the_providers_know(
+    have: Callable[[str], Path], repository: Path
+) -> None:
+    """What `terraform validate` would say of names, from what else is made of the same schemas."""
+    found = _resources(repository)
+    assert set(found) == {
+        *("kafka_topic", "kafka_acl", "kafka_user_scram_credential"),
+        *("grafana_folder", "grafana_data_source", "grafana_dashboard"),
+    }
+    for kind, given in found.items():
+        provider, _, name = kind.partition("_")
+        known, must = _arguments(have(f"{provider}-resources") / f"{name}.py")
+        named = {RENAMED.get(each, each) for each in given} if kind == "kafka_acl" else given
+        assert named - known == set(), kind
+        # A name may be left out there, and is made up.
+        assert must - named == set(), kind
+        assert "name" in named or "name" not in known
