@@ -183,6 +183,23 @@ def test_a_scaled_role_leaves_its_replicas_to_the_scaler_and_stays_below_the_par
     assert trigger["allowIdleConsumers"] == "false"
 
 
+@pytest.mark.parametrize("kind", ["keda", "hpa"])
+def test_no_more_judges_are_asked_for_than_there_are_partitions(render: Render, kind: str) -> None:
+    judge = "roles.judge.autoscaling"
+    for partitions, wanted in ((5, (2, 5)), (1, (1, 1)), (40, (2, 12))):
+        (made,) = [
+            each["spec"]
+            for each in render(
+                f"config.kafka.partitions={partitions}",
+                *(f"{judge}.enabled=true", f"{judge}.kind={kind}", f"{judge}.max=12"),
+            )
+            if each["kind"] in ("ScaledObject", "HorizontalPodAutoscaler")
+        ]
+        names = ("minReplicaCount", "maxReplicaCount")
+        names = names if kind == "keda" else ("minReplicas", "maxReplicas")
+        assert tuple(made[name] for name in names) == wanted
+
+
 def test_only_deliver_may_call_the_outside(render: Render) -> None:
     ports = {
         each["metadata"]["name"]: {
