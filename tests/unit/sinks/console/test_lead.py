@@ -67,8 +67,8 @@ def store(status: str, *rows: Sequence[Any]) -> StoreView:
     def ask(sql: str, parameters: Mapping[str, Any]) -> Sequence[Sequence[Any]]:
         assert parameters == {"model": "fraud", "version": "2", "role": "canary"}
         asked = {
-            SINCE.replace("{db}", "driftline"): [(status, NOW - 90_000)],
-            DECIDING.replace("{db}", "driftline"): list(rows),
+            SINCE.replace("{db}", "`driftline`"): [(status, NOW - 90_000)],
+            DECIDING.replace("{db}", "`driftline`"): list(rows),
         }
         return asked[sql]
 
