@@ -66,7 +66,7 @@ def board(status: Status) -> VerdictBoard:
 def store(status: str, *rows: Sequence[Any]) -> StoreView:
     def ask(sql: str, parameters: Mapping[str, Any]) -> Sequence[Sequence[Any]]:
         assert parameters == {"model": "fraud", "version": "2", "role": "canary"}
-        asked = {
+        asked: dict[str, Sequence[Sequence[Any]]] = {
             SINCE.replace("{db}", "`driftline`"): [(status, NOW - 90_000)],
             DECIDING.replace("{db}", "`driftline`"): list(rows),
         }
