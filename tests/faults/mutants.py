@@ -259,13 +259,13 @@ def deliver_new_keys() -> None:
 def deliver_fails_all() -> None:
     """deliver: whatever the verdict says, it is taken for a FAIL."""
     from detectors.verdict import Status
-    from streams import deliver_app
+    from streams import deliver_agent
     from streams.wire import decode_verdict
 
     def always_fail(value: bytes) -> Any:
         return dataclasses.replace(decode_verdict(value), status=Status.FAIL)
 
-    setattr(deliver_app, "decode_verdict", always_fail)  # noqa: B010
+    setattr(deliver_agent, "decode_verdict", always_fail)  # noqa: B010
 
 
 def store_commits_first() -> None:

@@ -27,7 +27,7 @@ from sinks.egress import RetryLater
 from streams.changelog import Changelog
 from streams.config import Config
 from streams.deliver import decode_state
-from streams.deliver_app import DeliverAgent
+from streams.deliver_agent import DeliverAgent
 from streams.deliver_topics import DeliverTopics
 from streams.wire import encode_verdict
 

@@ -17,7 +17,7 @@ from sinks.control import ControlBoard, decode_control
 from sinks.egress import RetryLater
 from streams.changelog import Changelog
 from streams.config import Config
-from streams.deliver_app import DeliverAgent
+from streams.deliver_agent import DeliverAgent
 from streams.deliver_topics import DeliverTopics
 from streams.wire import encode_verdict
 
