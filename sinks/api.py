@@ -48,7 +48,6 @@ from sinks.http_guard import HttpGuard, bearer, token_ok
 from sinks.operations import Operations
 from sinks.operator_routes import operator_routes
 from sinks.rate_limit import RateLimiter
-from sinks.rollback_note import with_rollback
 from sinks.verdict_board import Answer, Decision, VerdictBoard, unknown
 
 log = structlog.get_logger()
@@ -141,7 +140,6 @@ class HookBody:
 
 def verdict_body(answer: Answer, case: CaseRecord | None = None) -> VerdictBody:
     """The answer in the form of the API, with the rollback of the version if there is one."""
-    answer = with_rollback(answer, case)
     return VerdictBody(
         verdict=answer.decision,
         status=answer.status,

@@ -4,20 +4,27 @@ Guarantee: only a PASS or a FAIL that was written at most ``max_age_ms`` ago is 
 Everything else (no verdict, an old one, BLIND, HOLD, INSUFFICIENT, an unknown role) is
 ``inconclusive``, so that silence never promotes a release and never rolls one back. Memory is
 bounded by ``max_releases`` times `MAX_REASONS` reasons.
+
+A release that was rolled back and has fallen silent is still the one that failed: its status is
+FAIL, and the reasons say what was found and when it was rolled back. The decision stays
+``inconclusive`` even so, as silence is no answer: if the version is deployed again, only new
+evidence may take it out again.
 """
 
 from __future__ import annotations
 
 import threading
 from collections import OrderedDict
-from collections.abc import Mapping
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, replace
 from enum import StrEnum
 from typing import Final, assert_never
 
 from detectors.finding import Finding, Outcome
 from detectors.release import Release, Role
 from detectors.verdict import Status, Verdict
+from sinks.control import CaseRecord
+from sinks.rollback_note import is_rolled_back, rollback_note
 
 MAX_REASONS: Final = 20
 MAX_REASON_CHARS: Final = 300
@@ -66,7 +73,8 @@ class Answer:
     """What is said of (model, version, role) now. Every number is finite.
 
     ``score`` is the share of deciding checks that pass, and 0 while inconclusive, so that a rule
-    "score above x" is never met without data. ``role`` is "" where nothing is known.
+    "score above x" is never met without data. ``role`` is "" where nothing is known. ``rollback``:
+    where its rollback stands, which is one of the reasons as well; "" if there is none.
     """
 
     decision: Decision
@@ -82,6 +90,11 @@ class Answer:
     verdict_age_seconds: float
     window_end_ms: int
     reasons: tuple[str, ...]
+    rollback: str = ""
+
+
+Rollbacks = Callable[[str, str], CaseRecord | None]
+"""The rollback of (model, version), whatever became of it; None if there is none."""
 
 
 class VerdictBoard:
@@ -91,9 +104,16 @@ class VerdictBoard:
     the held one was not confirmed for this long and is not of later event time. A judge that lost
     its tables counts from 1 again; without this, its verdicts would be taken for old ones until
     the next restart. A replayed verdict is of earlier event time, and so is never taken.
+    ``rollbacks`` are looked up for every answer.
     """
 
-    def __init__(self, max_releases: int = 10_000, supersede_after_ms: int = 300_000) -> None:
+    def __init__(
+        self,
+        max_releases: int = 10_000,
+        supersede_after_ms: int = 300_000,
+        rollbacks: Rollbacks = lambda _model, _version: None,
+    ) -> None:
+        self._rollbacks = rollbacks
         self._max_releases = max_releases
         self._supersede_after_ms = supersede_after_ms
         # Ordered by last confirmation, oldest first, so that dropping is one step.
@@ -130,9 +150,9 @@ class VerdictBoard:
                 held for r in roles if (held := self._standings.get(Release(model, version, r)))
             ]
         if not known:
-            return unknown(model, version, "" if role is None else role.value)
+            return self._told(unknown(model, version, "" if role is None else role.value))
         others = tuple(other.release.role.value for other in known[1:])
-        return _judged(known[0], now_ms, max_age_ms, others)
+        return self._told(_judged(known[0], now_ms, max_age_ms, others))
 
     def answers(
         self, now_ms: int, max_age_ms: int, model: str | None, limit: int
@@ -142,21 +162,27 @@ class VerdictBoard:
             held = [
                 s for s in reversed(self._standings.values()) if model in (None, s.release.model)
             ]
-        return len(held), tuple(_judged(s, now_ms, max_age_ms, ()) for s in held[:limit])
+        return len(held), tuple(
+            self._told(_judged(s, now_ms, max_age_ms, ())) for s in held[:limit]
+        )
 
     def standings(self, now_ms: int, max_age_ms: int) -> tuple[tuple[Standing, Answer], ...]:
         """All that is held, the most recently confirmed first, each with what is said of it now."""
         with self._lock:
             held = list(reversed(self._standings.values()))
-        return tuple((s, _judged(s, now_ms, max_age_ms, ())) for s in held)
+        return tuple((s, self._told(_judged(s, now_ms, max_age_ms, ()))) for s in held)
 
     def counts(self, now_ms: int, max_age_ms: int) -> Mapping[Status, int]:
-        """Releases by status, each status present; an old verdict counts as BLIND."""
+        """Releases by status, each status present; an old verdict counts as BLIND, unless the
+        release was rolled back."""
         with self._lock:
             held = list(self._standings.values())
         found = dict.fromkeys(Status, 0)
         for standing in held:
-            found[_status_now(standing, now_ms, max_age_ms)] += 1
+            status = _status_now(standing, now_ms, max_age_ms)
+            if status is Status.BLIND:
+                status = self._told(_judged(standing, now_ms, max_age_ms, ())).status
+            found[status] += 1
         return found
 
     @property
@@ -164,6 +190,21 @@ class VerdictBoard:
         """Releases dropped because there were more than ``max_releases``."""
         with self._lock:
             return self._dropped
+
+    def _told(self, answer: Answer) -> Answer:
+        """``answer`` with its rollback after the first reason, which stays what was found."""
+        case = self._rollbacks(answer.model, answer.version)
+        if case is None or (answer.role and case.role.value != answer.role):
+            return answer
+        note = rollback_note(case)
+        if not note:
+            return answer
+        if answer.status is Status.BLIND and is_rolled_back(case):
+            found = (case.reason[:MAX_REASON_CHARS],) if case.reason else ()
+            reasons = (*found, note, *answer.reasons)
+            return replace(answer, status=Status.FAIL, reasons=reasons, rollback=note)
+        reasons = (*answer.reasons[:1], note, *answer.reasons[1:])
+        return replace(answer, reasons=reasons, rollback=note)
 
 
 def unknown(model: str, version: str, role: str, reason: str = "") -> Answer:

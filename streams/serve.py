@@ -120,7 +120,11 @@ def serve(
 
     Raises `UserError` if the address is taken, TokenFileError if the tokens cannot be read.
     """
-    board = VerdictBoard(settings.max_releases, settings.max_verdict_age_ms)
+    board = VerdictBoard(
+        settings.max_releases,
+        settings.max_verdict_age_ms,
+        operations.board.case_of if operations is not None else lambda _model, _version: None,
+    )
     tokens = read_tokens(settings.token_file)
     tls = tls_options(settings)
     with (

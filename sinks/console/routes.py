@@ -28,7 +28,6 @@ from sinks.console.store_view import StoreView
 from sinks.console.wanted import Unreadable, Wanted, read_wanted
 from sinks.control import CaseRecord
 from sinks.http_guard import PAGES, bearer, token_ok
-from sinks.rollback_note import with_rollback
 from sinks.verdict_board import Answer, Standing
 
 log = structlog.get_logger()
@@ -238,14 +237,13 @@ def _token_in(body: bytes) -> str:
 
 
 def _make(parts: ConsoleParts, renderer: pages.Renderer, name: str, wanted: Wanted) -> str:
-    cases = parts.cases()
-    of_version = {(case.model, case.version): case for case in reversed(cases)}
-    standings = [
-        (standing, with_rollback(answer, of_version.get((answer.model, answer.version))))
-        for standing, answer in parts.standings()
-    ]
     seen = pages.Seen(
-        standings, parts.waiting_for(), parts.store, parts.now_ms(), bool(parts.tokens), cases
+        parts.standings(),
+        parts.waiting_for(),
+        parts.store,
+        parts.now_ms(),
+        bool(parts.tokens),
+        parts.cases(),
     )
     return renderer.page(name, wanted, seen)
 

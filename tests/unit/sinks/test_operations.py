@@ -102,7 +102,7 @@ def api(
     board.take(case())
     kafka = Kafka(board)
     parts = ApiParts(
-        board=VerdictBoard(),
+        board=VerdictBoard(rollbacks=board.case_of),
         now_ms=lambda: NOW,
         max_age_ms=300_000,
         ready=lambda: Readiness(True, "test"),
@@ -547,8 +547,13 @@ def test_the_verdict_says_that_a_silent_release_was_rolled_back() -> None:
     client, kafka = api()
     kafka.board.take(case(5, RollbackState.VERIFIED))
     said = client.get("/v1/verdict", params={"model": "m", "version": "2"}).json()
-    assert (said["verdict"], said["rollback"]) == ("inconclusive", "verified")
-    assert said["reasons"][0].startswith("rolled back to 1")
+    assert (said["verdict"], said["status"], said["rollback"]) == (
+        "inconclusive",
+        "fail",
+        "verified",
+    )
+    assert said["reasons"][0] == HOSTILE
+    assert said["reasons"][1].startswith("rolled back to 1")
 
 
 def test_records_of_control_are_read_in_their_order_and_older_ones_lose() -> None:

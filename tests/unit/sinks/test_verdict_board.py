@@ -11,8 +11,10 @@ from hypothesis import strategies as st
 
 from detectors.finding import Finding, Outcome
 from detectors.release import Release, Role
+from detectors.rollback_case import RollbackState
 from detectors.verdict import Status, Verdict
-from sinks.verdict_board import Decision, VerdictBoard
+from sinks.control import CaseRecord
+from sinks.verdict_board import Answer, Decision, VerdictBoard
 
 NOW = 1_700_000_000_000
 MAX_AGE = 300_000
@@ -199,3 +201,53 @@ def test_every_number_of_an_answer_is_finite() -> None:
     ):
         for value in dataclasses.astuple(answer):
             assert not isinstance(value, float) or math.isfinite(value)
+
+
+def rollback(state: RollbackState, role: Role = Role.CANARY) -> CaseRecord:
+    requested = state not in (RollbackState.PROPOSED, RollbackState.REJECTED)
+    return CaseRecord(
+        "k", "m", "2", role, "1", state, 4, "automation", "precision fell", requested, NOW, NOW
+    )
+
+
+def answered(status: Status, case: CaseRecord, version: str = "2") -> tuple[VerdictBoard, Answer]:
+    def look(model: str, of: str) -> CaseRecord | None:
+        return case if (model, of) == ("m", "2") else None
+
+    board = VerdictBoard(rollbacks=look)
+    board.update(verdict(status, version=version), NOW)
+    return board, board.answer("m", version, None, NOW, MAX_AGE)
+
+
+@pytest.mark.parametrize("state", [RollbackState.ACKNOWLEDGED, RollbackState.VERIFIED])
+def test_a_release_that_fell_silent_after_its_rollback_is_the_one_that_failed(
+    state: RollbackState,
+) -> None:
+    board, answer = answered(Status.BLIND, rollback(state))
+    assert (answer.status, answer.decision) == (Status.FAIL, Decision.INCONCLUSIVE)
+    assert answer.reasons[0] == "precision fell"
+    assert answer.reasons[1] == answer.rollback
+    assert answer.rollback.startswith("rolled back to 1")
+    assert answer.reasons[2] == "it is blind"
+    counts = board.counts(NOW, MAX_AGE)
+    assert (counts[Status.BLIND], counts[Status.FAIL]) == (0, 1)
+    assert [a.status for _, a in board.standings(NOW, MAX_AGE)] == [Status.FAIL]
+
+
+@pytest.mark.parametrize("state", RollbackState)
+@pytest.mark.parametrize("status", Status)
+def test_what_was_found_comes_first_and_a_rollback_changes_no_decision(
+    status: Status, state: RollbackState
+) -> None:
+    _, answer = answered(status, rollback(state))
+    _, plain = answered(status, rollback(state), version="3")
+    assert answer.decision is plain.decision
+    assert not answer.reasons[0].startswith(("rolled back", "a rollback"))
+
+
+def test_the_silence_of_what_was_not_rolled_back_stays_blind() -> None:
+    unfinished = (s for s in RollbackState if s not in ("acknowledged", "verified"))
+    for state in unfinished:
+        assert answered(Status.BLIND, rollback(state))[1].status is Status.BLIND
+    _, other = answered(Status.BLIND, rollback(RollbackState.VERIFIED, Role.VARIANT))
+    assert (other.status, other.rollback) == (Status.BLIND, "")
