@@ -280,11 +280,12 @@ def _flagger_routes(app: FastAPI, parts: ApiParts) -> None:
     metadata = fields("model version", model="", version="", role="canary if absent", token="")
     body = takes(fields("metadata", name="", namespace="", phase="", metadata=metadata))
 
-    async def hook(request: Request, acts_on: Decision) -> JSONResponse:
+    async def hook(request: Request, acts_on: Decision, in_path: str) -> JSONResponse:
         metadata = _metadata(await request.body())
-        token = bearer(request.scope) or metadata.get("token", "")
+        token = bearer(request.scope) or in_path or metadata.get("token", "")
         if parts.tokens and not token_ok(token, parts.tokens):
-            return _hook(401, Decision.INCONCLUSIVE, "a token is needed: metadata.token")
+            why = "a token is needed: in metadata.token, or as the last part of the path"
+            return _hook(401, Decision.INCONCLUSIVE, why)
         model, version = metadata.get("model", ""), metadata.get("version", "")
         if not (0 < len(model) <= MAX_NAME_CHARS and 0 < len(version) <= MAX_NAME_CHARS):
             return _hook(
@@ -297,7 +298,7 @@ def _flagger_routes(app: FastAPI, parts: ApiParts) -> None:
 
     answers: Responses = {
         400: {"model": HookBody, "description": "The metadata name no model or no version."},
-        401: {"model": HookBody, "description": "No valid token, in no header nor the metadata."},
+        401: {"model": HookBody, "description": "No valid token, in header, path or metadata."},
         409: {"model": HookBody, "description": "The verdict is another one, or there is none."},
     }
 
@@ -307,14 +308,16 @@ def _flagger_routes(app: FastAPI, parts: ApiParts) -> None:
         )
 
     @asked("/v1/flagger/gate")
-    async def gate(request: Request) -> JSONResponse:
+    @asked("/v1/flagger/gate/{token}")
+    async def gate(request: Request, token: str = "") -> JSONResponse:
         """200 if the release may advance: its verdict is a recent PASS."""
-        return await hook(request, Decision.PASS)
+        return await hook(request, Decision.PASS, token)
 
     @asked("/v1/flagger/rollback")
-    async def rollback(request: Request) -> JSONResponse:
+    @asked("/v1/flagger/rollback/{token}")
+    async def rollback(request: Request, token: str = "") -> JSONResponse:
         """200 if the release must be rolled back: its verdict is a recent FAIL."""
-        return await hook(request, Decision.FAIL)
+        return await hook(request, Decision.FAIL, token)
 
 
 def _metadata(body: bytes) -> dict[str, str]:

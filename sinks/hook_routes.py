@@ -62,10 +62,12 @@ class _Hooks:
         )
 
     async def flagger(self, request: Request) -> JSONResponse:
-        """Flagger's event hook; the token (scope hook) in the header or in ``metadata.token``."""
+        """Flagger's event hook; the token (scope hook) in the header, as the last part of the path
+        or in ``metadata.token``."""
+        in_path = str(request.path_params.get("token", ""))
         return await self._take(
             request,
-            lambda request, body: self._by_token(request, flagger_token(body)),
+            lambda request, body: self._by_token(request, in_path or flagger_token(body)),
             lambda body, by: flagger_commands(body, by, self._now_ms()),
         )
 
@@ -123,6 +125,7 @@ def hook_routes(operations: Operations, now_ms: Callable[[], int]) -> APIRouter:
         (GRAFANA, hooks.grafana, _ALERTS),
         (ALERTMANAGER, hooks.alertmanager, _ALERTS),
         (FLAGGER, hooks.flagger, _FLAGGER),
+        (f"{FLAGGER}/{{token}}", hooks.flagger, _FLAGGER),
         (MLFLOW, hooks.mlflow, _MLFLOW),
     ):
         router.add_api_route(

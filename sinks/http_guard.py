@@ -32,12 +32,12 @@ BY: Final = "driftline.by"
 OPEN_PATHS: Final = frozenset({"/healthz", "/readyz"})
 """Probes of an orchestrator carry no token, and learn nothing but yes or no."""
 
-SELF_CHECKED_PATHS: Final = frozenset({"/v1/flagger/gate", "/v1/flagger/rollback", "/v1/approvals"})
-"""Flagger sends no headers of ours: these look for the token in the body as well. The link to an
-approval is signed."""
+APPROVALS: Final = "/v1/approvals"
+"""The link to an approval is signed."""
 
-HOOKS: Final = "/v1/hooks/"
-"""Under it each endpoint proves who sends, by a signature or a token."""
+SELF_CHECKED: Final = ("/v1/flagger/", "/v1/hooks/")
+"""Flagger sends no headers of ours: the endpoints under the first look for the token in the path
+and in the body as well. Under the second each proves who sends, by a signature or a token."""
 
 OPERATED: Final = ("/v1/automation", "/v1/silences", "/v1/rollbacks")
 """What may be read like the rest, and changed with the scope operate only."""
@@ -147,7 +147,7 @@ class HttpGuard:
     def _refused(self, scope: Scope) -> tuple[int, str] | None:
         """The status and the reason with which a request is turned away, None if it is not."""
         path = scope["path"]
-        if path in OPEN_PATHS | SELF_CHECKED_PATHS or path.startswith(HOOKS):
+        if path in OPEN_PATHS or path == APPROVALS or path.startswith(SELF_CHECKED):
             return None
         grant = grant_of(bearer(scope), self._grants)
         if grant is not None:

@@ -244,6 +244,15 @@ def test_flagger_may_give_its_token_in_the_metadata() -> None:
     assert flagger(api, "rollback", version="2", token=TOKEN).status_code == 200
 
 
+def test_flagger_may_give_its_token_in_the_path_and_no_metric_tells_it() -> None:
+    api = client(verdict(Status.FAIL), tokens=(TOKEN,))
+    for path, status in ((f"rollback/{TOKEN}", 200), (f"gate/{TOKEN}", 409), ("rollback/x", 401)):
+        assert flagger(api, path, version="2").status_code == status
+    # Beside it nothing is open.
+    assert flagger(api, f"rollback/{TOKEN}/more", version="2").status_code == 404
+    assert TOKEN not in api.get("/metrics", headers={"authorization": f"Bearer {TOKEN}"}).text
+
+
 def test_findings_come_from_the_store_with_bound_parameters() -> None:
     asked: list[tuple[str, dict[str, Any]]] = []
 

@@ -393,6 +393,11 @@ def test_flagger_tells_once_that_a_release_began() -> None:
     assert (kafka.commands[0].model, kafka.commands[0].version) == ("fraud", "7")
     event["metadata"] = {"version": "7", "token": "guessed"}
     assert client.post("/v1/hooks/flagger", json=event).status_code == 401
+    event["metadata"] = {"version": "7"}
+    assert client.post(f"/v1/hooks/flagger/{HOOK}", json=event).status_code == 202
+    assert client.post(f"/v1/hooks/flagger/{READER}", json=event).status_code == 401
+    # No other hook takes a token from its path.
+    assert client.post(f"/v1/hooks/grafana/{HOOK}", content=body()).status_code == 404
 
 
 def test_mlflow_tells_that_an_alias_was_set_and_signs_it() -> None:
