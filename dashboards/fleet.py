@@ -10,19 +10,10 @@ from grafana_foundation_sdk.models import dashboard
 from dashboards.board import DRIFT, FLEET, INCIDENTS, RELEASE, Frame, address, build
 from dashboards.clickhouse_query import sql
 from dashboards.panels import LIMIT, NEVER, Shown, lines, number, rows
+from dashboards.standing_rows import OPEN_INCIDENTS, STANDINGS
 
 MATCHES = "positionCaseInsensitive(model, {filter}) > 0"
 SEEN = f"as_of >= $__fromTime AND {MATCHES}"
-
-OPEN_INCIDENTS = """
-    SELECT model, version, role, uniqExact(action_key) AS open, max(at) AS since
-    FROM (
-        SELECT model, version, role, kind, action_key, at,
-        maxIf(at, kind = 'resolve') OVER (PARTITION BY model, version, role) AS resolved
-        FROM {db}.actions FINAL WHERE kind IN ('page', 'resolve')
-    ) WHERE kind = 'page' AND at > resolved GROUP BY model, version, role
-"""
-"""Pages since the last end of an incident of the same release."""
 
 SHARE = "statistic / threshold"
 """How close a finding is to what fails it: 1 is reached. For drift by evidence the threshold is the
@@ -53,14 +44,15 @@ def fleet(database: str) -> dashboard.Dashboard:
                     number(
                         "Releases by verdict",
                         "How many releases have which verdict now. Only pass is healthy; blind and"
-                        " insufficient mean that nobody knows. Releases not heard of in the time"
-                        " shown are left out.",
+                        " insufficient mean that nobody knows. One that was rolled back and fell"
+                        " silent counts as fail. Releases not heard of in the time shown are left"
+                        " out.",
                         fill(f"""
                         SELECT countIf(status = 'fail') AS fail, countIf(status = 'hold') AS hold,
                         countIf(status = 'blind') AS blind,
                         countIf(status = 'insufficient') AS insufficient,
                         countIf(status = 'pass') AS pass
-                        FROM {{db}}.newest_verdicts FINAL WHERE {SEEN}"""),
+                        FROM ({STANDINGS}) WHERE {SEEN}"""),
                         "none",
                         size=(12, 4),
                         colours={
@@ -73,7 +65,7 @@ def fleet(database: str) -> dashboard.Dashboard:
                     ),
                     number(
                         "Open incidents",
-                        "Releases that somebody was paged for and that have not passed since.",
+                        "Releases with an incident that people know of and that has not ended.",
                         fill(f"""
                         SELECT count() AS incidents FROM ({OPEN_INCIDENTS}) WHERE {MATCHES}"""),
                         "none",
@@ -103,7 +95,7 @@ def fleet(database: str) -> dashboard.Dashboard:
                         f.budget AS budget, a.open AS incidents, v.events AS events,
                         v.p95_latency_ms AS p95, v.p99_latency_ms AS p99, v.as_of AS as_of,
                         v.reason AS reason
-                        FROM (SELECT * FROM {{db}}.newest_verdicts FINAL WHERE {SEEN}) AS v
+                        FROM (SELECT * FROM ({STANDINGS}) WHERE {SEEN}) AS v
                         LEFT JOIN (SELECT model, version, role, max({SHARE}) AS worst,
                         argMax(column, {SHARE}) AS worst_column,
                         maxIf(statistic, startsWith(detector, 'drift')) AS budget

@@ -9,8 +9,9 @@ from grafana_foundation_sdk.models import dashboard
 
 from dashboards.board import INCIDENTS, RELEASE, Frame, address, build
 from dashboards.clickhouse_query import sql
-from dashboards.fleet import MATCHES, OPEN_INCIDENTS
+from dashboards.fleet import MATCHES
 from dashboards.panels import NEVER, PLAIN, Shown, lines, number, rows
+from dashboards.standing_rows import OPEN_INCIDENTS, STANDINGS
 
 UNDELIVERED = "last_state NOT IN ('acknowledged', 'dry_run')"
 
@@ -44,7 +45,7 @@ def incidents(database: str) -> dashboard.Dashboard:
                 [
                     number(
                         "Open incidents",
-                        "Releases that somebody was paged for and that have not passed since.",
+                        "Releases with an incident that people know of and that has not ended.",
                         fill(f"SELECT count() AS open FROM ({OPEN_INCIDENTS}) WHERE {MATCHES}"),
                         "none",
                         size=size,
@@ -78,12 +79,15 @@ def incidents(database: str) -> dashboard.Dashboard:
                     ),
                     rows(
                         "Open now",
-                        "What is open, with the verdict that holds, the longest first.",
+                        "What is open, with the verdict that holds, the longest first. `cause` is"
+                        " what people were told last, `owner` whose model it is, `taken_by` who has"
+                        " taken it up.",
                         fill(f"""
                         SELECT a.model AS model, a.version AS version, a.role AS role,
-                        v.status AS status, a.since AS since, a.open AS pages, v.reason AS reason
-                        FROM ({OPEN_INCIDENTS}) AS a
-                        LEFT JOIN (SELECT * FROM {{db}}.newest_verdicts FINAL) AS v
+                        v.status AS status, a.told_as AS cause, a.severity AS severity,
+                        a.owner AS owner, a.taken_up_by AS taken_by, a.since AS since,
+                        a.open AS pages, v.reason AS reason
+                        FROM ({OPEN_INCIDENTS}) AS a LEFT JOIN ({STANDINGS}) AS v
                         USING (model, version, role)
                         WHERE {MATCHES} ORDER BY since, model, version, role LIMIT 200"""),
                         {
@@ -93,6 +97,33 @@ def incidents(database: str) -> dashboard.Dashboard:
                             "pages": Shown("none", width=80),
                         },
                         size=(24, 7),
+                    ),
+                    rows(
+                        "Incidents",
+                        "Every incident that was open in the time shown, with what became of it:"
+                        " from the first bad verdict or alert to its end. Pages are those about"
+                        " this release; several releases that are ill alike share theirs, which is"
+                        " `known_as`. An incident that nobody was told of has the cause `nothing`.",
+                        fill(f"""
+                        SELECT opened_at AS opened, model, version, role, state, cause, severity,
+                        team AS owner, pages, taken_by,
+                        if(state = 'closed', toFloat64(dateDiff('millisecond', opened_at,
+                        changed_at)), NULL) AS lasted,
+                        if(taken_by = '', NULL, toFloat64(dateDiff('millisecond', opened_at,
+                        taken_at))) AS taken_after,
+                        arrayStringConcat(silenced_by, ', ') AS silenced, flapping, reason, known_as
+                        FROM {{db}}.incidents FINAL WHERE {MATCHES} AND opened_at <= $__toTime
+                        AND (state = 'open' OR changed_at >= $__fromTime)
+                        ORDER BY state = 'open' DESC, opened DESC, model, version, role
+                        LIMIT 500"""),
+                        {
+                            "opened": Shown("dateTimeAsIso", width=170),
+                            "version": Shown(link=release_link),
+                            "pages": Shown("none", width=80),
+                            "lasted": Shown("ms", width=90),
+                            "taken_after": Shown("ms", width=90),
+                        },
+                        size=(24, 9),
                     ),
                 ],
             ),

@@ -13,6 +13,7 @@ from grafana_foundation_sdk.models.common import StackingMode
 from dashboards.board import DRIFT, RELEASE, Frame, address, build
 from dashboards.clickhouse_query import sql
 from dashboards.panels import LIMIT, STATUS_NUMBER, Shown, lines, rows, timeline
+from dashboards.standing_rows import STANDINGS
 
 ARM = "concat(role, ' ', version)"
 Fill = Callable[[str], str]
@@ -48,13 +49,14 @@ def release(database: str) -> dashboard.Dashboard:
                         " many further ones will probably decide it, `more time` how long they will"
                         " take at the present rate; empty when decided or nothing is to be"
                         " expected.",
-                        fill("""
+                        fill(f"""
                         SELECT version, role, status, events, p95_latency_ms AS p95,
                         p99_latency_ms AS p99, baseline_version AS compared_with,
                         further_events AS `more events`, further_ms AS `more time`, as_of, reason
-                        FROM {db}.newest_verdicts FINAL
-                        WHERE model = {model} AND as_of >= $__fromTime
-                        ORDER BY version = {version} DESC, as_of DESC, version, role LIMIT 100"""),
+                        FROM ({STANDINGS})
+                        WHERE model = {{model}} AND as_of >= $__fromTime
+                        ORDER BY version = {{version}} DESC, as_of DESC, version, role
+                        LIMIT 100"""),
                         {
                             "status": Shown(words=True, width=110),
                             "events": Shown("short", width=90),

@@ -22,6 +22,7 @@ from dashboards.boards import BOARDS, board_json
 from dashboards.clickhouse_query import PLUGIN, ClickHouseQuery, Format, sql
 from dashboards.intake_rows import intake_rows
 from dashboards.settings import AlertSettings, GrafanaSettings
+from dashboards.standing_rows import ROLLED_BACK
 
 GROUP: Final = "driftline"
 INTERVAL_S: Final = 60
@@ -32,9 +33,12 @@ _EXPRESSION: Final = {"type": "__expr__", "uid": "__expr__"}
 
 _RELEASE: Final = "{{ .Labels.model }} {{ .Labels.version }} ({{ .Labels.role }})"
 _VERDICTS: Final = """
-    SELECT model, version, role, toFloat64(status = '{status}') AS value
+    SELECT model, version, role, toFloat64({holds}) AS value
     FROM {db}.newest_verdicts FINAL WHERE $__timeFilter(stored_at)
     ORDER BY model, version, role LIMIT 5000"""
+_BLIND: Final = f"""status = 'blind' AND (model, version, role) NOT IN
+    (SELECT model, version, role FROM ({ROLLED_BACK}))"""  # noqa: S608 - our own text
+"""A release that was rolled back is expected to fall silent: nobody is to be woken for that."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,7 +63,7 @@ def rules(alerts: AlertSettings) -> Iterator[Rule]:
     yield Rule(
         "driftline-fail",
         "A release fails",
-        _VERDICTS.replace("{status}", "fail"),
+        _VERDICTS.replace("{holds}", "status = 'fail'"),
         0,
         "0s",
         True,
@@ -92,7 +96,7 @@ def rules(alerts: AlertSettings) -> Iterator[Rule]:
     yield Rule(
         "driftline-blind",
         "A release is blind",
-        _VERDICTS.replace("{status}", "blind"),
+        _VERDICTS.replace("{holds}", _BLIND),
         0,
         "1m",
         True,
@@ -170,7 +174,7 @@ def rules(alerts: AlertSettings) -> Iterator[Rule]:
     yield Rule(
         "driftline-hold",
         "A comparison is on hold",
-        _VERDICTS.replace("{status}", "hold"),
+        _VERDICTS.replace("{holds}", "status = 'hold'"),
         0,
         "5m",
         False,

@@ -8,7 +8,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from enum import IntEnum
 
-from detectors.action import Audience, Exhibit
+from detectors.action import Audience, Exhibit, Severity
 from detectors.release import Release
 from detectors.rollback_case import RollbackCase
 from detectors.verdict import Status
@@ -35,7 +35,9 @@ class Incident:
 
     ``group`` is the key that people know it by: its own, or that of another release's incident
     with the same cause, which it has joined ("" while nobody was told). ``told``: which people.
-    ``silenced_by``: what keeps its page back.
+    ``silenced_by``: what keeps its page back. ``severity``: of the last page, None before the
+    first; ``pages``: how many went out about this release. ``taken_by``: who has taken it up, ""
+    for nobody, and when.
     """
 
     key: str
@@ -49,6 +51,10 @@ class Incident:
     upstream: tuple[str, ...] = ()
     flapping: bool = False
     silenced_by: tuple[str, ...] = ()
+    severity: Severity | None = None
+    pages: int = 0
+    taken_by: str = ""
+    taken_ms: int = 0
 
 
 @dataclass(frozen=True, slots=True)

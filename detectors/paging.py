@@ -79,7 +79,15 @@ def page(
             known = min(same, default="")
     group = known or incident.group or incident.key
     told = _widest({*incident.told, telling.audience})
-    after = replace(incident, paged=telling.cause, group=group, told=told, silenced_by=())
+    after = replace(
+        incident,
+        paged=telling.cause,
+        group=group,
+        told=told,
+        silenced_by=(),
+        severity=telling.severity,
+        pages=incident.pages + (not known),
+    )
     if known:
         return replace(seen, incident=after), ()
     made = Action(
@@ -120,15 +128,23 @@ def remind(
         created_ms=now_ms,
         audience=Audience.ESCALATION,
     )
-    told = _widest({*incident.told, Audience.ESCALATION})
-    return replace(seen, incident=replace(incident, told=told)), (made,)
+    after = replace(
+        incident,
+        told=_widest({*incident.told, Audience.ESCALATION}),
+        severity=severity,
+        pages=incident.pages + 1,
+    )
+    return replace(seen, incident=after), (made,)
 
 
-def acknowledge(seen: Watched, by: str, now_ms: int) -> tuple[Action, ...]:
-    """Tell receivers that somebody has taken the incident up."""
+def take_up(seen: Watched, by: str, now_ms: int) -> Told:
+    """Note that somebody has taken the incident up, and tell the receivers that were told of it."""
     incident = seen.incident
-    if incident is None or not incident.group:
-        return ()
+    if incident is None:
+        return seen, ()
+    taken = replace(seen, incident=replace(incident, taken_by=by, taken_ms=now_ms))
+    if not incident.group:
+        return taken, ()
     made = Action(
         key=action_key(ActionKind.ACKNOWLEDGE, incident.group, incident.key),
         kind=ActionKind.ACKNOWLEDGE,
@@ -142,7 +158,7 @@ def acknowledge(seen: Watched, by: str, now_ms: int) -> tuple[Action, ...]:
         created_ms=now_ms,
         audience=incident.told[0] if incident.told else Audience.OWNER,
     )
-    return (made,)
+    return taken, (made,)
 
 
 def close(

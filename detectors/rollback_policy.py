@@ -20,7 +20,7 @@ from detectors.action import (
     rollback_key,
 )
 from detectors.incident import Cause, ModelPolicy, Watched
-from detectors.paging import Telling, acknowledge, close, page, remind
+from detectors.paging import Telling, close, page, remind, take_up
 from detectors.policy_settings import (
     Approval,
     Automation,
@@ -145,7 +145,8 @@ def decide(
     seen = state.of(case.release)
     if not approved:
         state = _with_case(state, case.to(RollbackState.REJECTED, now_ms, by))
-        return state, acknowledge(seen, by, now_ms) if seen is not None else (), ""
+        state, told = _taken_up(state, case.release, by, settings, now_ms)
+        return state, told, ""
     if seen is None or not _still_fails(seen):
         return state, (), "the release does not fail any more"
     why = wrong_role(case.release, settings) or no_return(state, seen)
@@ -157,7 +158,8 @@ def decide(
     if orders.automation_of(settings) is not Automation.ON:
         return state, (), f"automation is {orders.automation_of(settings).value}"
     state, actions = _approve(state, seen, case, by, settings, orders, now_ms)
-    return state, (*actions, *acknowledge(seen, by, now_ms)), ""
+    state, told = _taken_up(state, case.release, by, settings, now_ms)
+    return state, (*actions, *told), ""
 
 
 def progress(
@@ -239,6 +241,16 @@ def keep(state: ModelPolicy, now: Watched, settings: PolicySettings) -> ModelPol
         others.remove(min(others, key=lambda seen: (seen.incident is not None, seen.seen_ms)))
     watched = sorted((*others, now), key=lambda seen: seen.release)
     return replace(state, watched=tuple(watched))
+
+
+def _taken_up(
+    state: ModelPolicy, release: Release, by: str, settings: PolicySettings, now_ms: int
+) -> Decided:
+    seen = state.of(release)
+    if seen is None:
+        return state, ()
+    taken, told = take_up(seen, by, now_ms)
+    return keep(state, taken, settings), told
 
 
 def _still_fails(seen: Watched) -> bool:

@@ -333,9 +333,50 @@ effect_high Nullable(Float64)
 """,
 )
 
-FED: tuple[Table, ...] = (NEWEST_VERDICTS, NEWEST_FINDINGS)
-"""Tables that nobody writes: inserts into ``verdicts`` and ``findings`` feed them, through the
-materialized views ``<name>_feed``. They keep a row for 90 days after it was stored last."""
+INCIDENTS = _table(
+    "incidents",
+    "model version role incident",
+    "sequence",
+    _RELEASE.strip()
+    + """
+incident String
+known_as String
+sequence UInt64
+state LowCardinality(String)
+cause LowCardinality(String)
+severity LowCardinality(String)
+team LowCardinality(String)
+reason String
+opened_at DateTime64(3, 'UTC')
+changed_at DateTime64(3, 'UTC')
+pages UInt32
+taken_by String
+taken_at DateTime64(3, 'UTC')
+silenced_by Array(String)
+flapping Bool
+""",
+)
+
+ROLLBACKS = _table(
+    "rollbacks",
+    "model version role rollback",
+    "sequence",
+    _RELEASE.strip()
+    + """
+rollback String
+sequence UInt64
+state LowCardinality(String)
+return_to String
+by String
+reason String
+changed_at DateTime64(3, 'UTC')
+""",
+)
+
+FED: tuple[Table, ...] = (NEWEST_VERDICTS, NEWEST_FINDINGS, INCIDENTS, ROLLBACKS)
+"""Tables that nobody writes: inserts into ``verdicts``, ``findings`` and ``audit`` feed them,
+through the materialized views ``<name>_feed``. The first two keep a row for 90 days after it was
+stored last, the others for ever: they are few."""
 
 TABLES: tuple[Table, ...] = (
     WINDOWS,

@@ -62,9 +62,10 @@ def of_change(
     after: ModelPolicy,
     actions: Sequence[Action],
     rows: Sequence[ActionRow],
+    team: str = "",
 ) -> Iterator[Entry]:
-    """Incidents, rollbacks, actions and deliveries, in this order."""
-    yield from _incidents(before, after)
+    """Incidents, rollbacks, actions and deliveries, in this order. ``team`` owns the model."""
+    yield from _incidents(before, after, team)
     yield from _rollbacks(before, after)
     for action in actions:
         yield _action(action)
@@ -84,24 +85,38 @@ def of_change(
         )
 
 
-def _incidents(before: ModelPolicy, after: ModelPolicy) -> Iterator[Entry]:
+def _incidents(before: ModelPolicy, after: ModelPolicy, team: str) -> Iterator[Entry]:
+    """Each entry has everything that is known of its incident: the table ``incidents`` keeps the
+    newest one (deploy/sql/0005_incidents.sql)."""
     if before.watched == after.watched:
         return
     was = {seen.release: seen.incident for seen in before.watched}
     for seen in after.watched:
         old, new = was.pop(seen.release, None), seen.incident
         if new is not None and (old is None or old.key != new.key):
-            yield _incident("incident.opened", seen.release, new)
+            yield _incident("incident.opened", seen.release, new, team)
         elif old is not None and new is None:
-            yield _incident("incident.closed", seen.release, old)
-        elif old is not None and new is not None and old.silenced_by != new.silenced_by:
-            kind = "incident.silenced" if new.silenced_by else "incident.unsilenced"
-            yield _incident(kind, seen.release, new)
+            yield _incident("incident.closed", seen.release, old, team)
+        elif old is not None and new is not None:
+            if old.silenced_by != new.silenced_by:
+                kind = "incident.silenced" if new.silenced_by else "incident.unsilenced"
+                yield _incident(kind, seen.release, new, team)
+            elif _told(old) != _told(new):
+                yield _incident("incident.told", seen.release, new, team)
         if old is None and new is not None and new.silenced_by:
-            yield _incident("incident.silenced", seen.release, new)
+            yield _incident("incident.silenced", seen.release, new, team)
+    for release, old in was.items():
+        if old is not None:
+            # There were too many releases: nobody will see its end.
+            yield _incident("incident.forgotten", release, old, team)
 
 
-def _incident(kind: str, release: Release, incident: Incident) -> Entry:
+def _told(incident: Incident) -> tuple[object, ...]:
+    """What an incident's row shows and its reason does not: the newest reason is in the verdict."""
+    return incident.paged, incident.severity, incident.pages, incident.group, incident.taken_ms
+
+
+def _incident(kind: str, release: Release, incident: Incident, team: str) -> Entry:
     return Entry(
         kind,
         release.version,
@@ -111,7 +126,13 @@ def _incident(kind: str, release: Release, incident: Incident) -> Entry:
         body={
             "incident": incident.key,
             "reason": incident.reason,
+            "opened_ms": incident.opened_ms,
             "told": incident.paged.name.lower(),
+            "severity": "" if incident.severity is None else incident.severity.value,
+            "team": team,
+            "pages": incident.pages,
+            "taken_by": incident.taken_by,
+            "taken_ms": incident.taken_ms,
             "flapping": incident.flapping,
             "silenced_by": list(incident.silenced_by),
         },

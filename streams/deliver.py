@@ -43,6 +43,7 @@ from sinks.commands import (
 )
 from sinks.egress import RetryLater
 from sinks.errors import Permanent, Retryable
+from sinks.owners import owner_of
 from sinks.receivers import Receiver, Routes
 from streams import audit_entries
 from streams import outbox as outboxes
@@ -202,7 +203,7 @@ def on_tick(
     box, more = outboxes.sweep(stepped.outbox, routes, settings.outbox, now_ms)
     swept = replace(stepped, outbox=box)
     after = _progressed(after, box, more, now_ms)
-    return _written(swept, after, (), more, (), now_ms), (*rows, *more)
+    return _written(swept, after, (), more, (), routes, now_ms), (*rows, *more)
 
 
 def due(
@@ -229,7 +230,7 @@ def on_delivery(
         state.outbox, entry.action.key, entry.receiver, delivery, routes, settings.outbox, now_ms
     )
     after = _progressed(state.policy, box, rows, now_ms)
-    return _written(replace(state, outbox=box), after, (), rows, (), now_ms), rows
+    return _written(replace(state, outbox=box), after, (), rows, (), routes, now_ms), rows
 
 
 def _acted(
@@ -247,9 +248,9 @@ def _acted(
     linked = tuple(_with_link(action, around, expires_ms) for action in actions)
     box, rows = outboxes.add(state.outbox, linked, routes, settings.outbox, now_ms)
     # In two steps, so that the trail also has what was approved and could not be sent.
-    decided = _written(replace(state, outbox=box), after, linked, rows, first, now_ms)
+    decided = _written(replace(state, outbox=box), after, linked, rows, first, routes, now_ms)
     after = _progressed(after, box, rows, now_ms)
-    return _written(decided, after, (), (), (), now_ms), rows
+    return _written(decided, after, (), (), (), routes, now_ms), rows
 
 
 def _with_link(action: Action, around: Surroundings, expires_ms: int) -> Action:
@@ -265,9 +266,12 @@ def _written(
     actions: tuple[Action, ...],
     rows: tuple[ActionRow, ...],
     first: tuple[Entry, ...],
+    routes: Routes,
     now_ms: int,
 ) -> ModelState:
-    changes = audit_entries.of_change(state.policy, after, actions, rows)
+    owner = owner_of(after.model, routes.owners)
+    team = "" if owner is None else owner.team
+    changes = audit_entries.of_change(state.policy, after, actions, rows, team)
     chain, written = append(state.chain, after.model, (*first, *changes), now_ms)
     unpublished = (*state.unpublished, *written)
     return replace(state, policy=after, chain=chain, unpublished=unpublished)

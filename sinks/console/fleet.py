@@ -57,16 +57,11 @@ LIMIT 20000
 """
 
 OPEN_INCIDENTS: Final = """
-SELECT model, version, role, uniqExact(action_key), toUnixTimestamp64Milli(min(at)) AS since
-FROM (
-    SELECT model, version, role, kind, action_key, at,
-        maxIf(at, kind = 'resolve') OVER (PARTITION BY model, version, role) AS resolved
-    FROM {db}.actions FINAL WHERE kind IN ('page', 'resolve')
-)
-WHERE kind = 'page' AND at > resolved GROUP BY model, version, role
-ORDER BY since, model, version, role LIMIT 1000
+SELECT model, version, role, count()
+FROM {db}.incidents FINAL WHERE state = 'open' AND cause != 'nothing'
+GROUP BY model, version, role ORDER BY model, version, role LIMIT 10000
 """
-"""Pages since the last end of an incident of the same release."""
+"""Incidents that somebody was told of and that have not ended."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -6,10 +6,18 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, Final
 
-from sinks.console.fleet import OPEN_INCIDENTS
 from sinks.console.store_view import StoreView, Told
 from sinks.console.wanted import Wanted
 
+NEWEST: Final = """
+SELECT model, version, role, state, cause, severity, team, pages, taken_by,
+    toUnixTimestamp64Milli(taken_at), silenced_by, flapping, reason,
+    toUnixTimestamp64Milli(opened_at), toUnixTimestamp64Milli(changed_at)
+FROM {db}.incidents FINAL
+WHERE positionCaseInsensitive(concat(model, ' ', version, ' ', cause, ' ', team), {q:String}) > 0
+ORDER BY state = 'open' DESC, if(state = 'open', opened_at, changed_at) DESC,
+    model, version, role, incident LIMIT 300
+"""
 STEPS: Final = """
 SELECT action_key, receiver, step, kind, model, version, role, return_to, state, attempt, reason,
     detail, toUnixTimestamp64Milli(at)
@@ -36,14 +44,26 @@ _ENDED: Final = frozenset({"acknowledged", "dry_run", "expired", "refused", "unr
 
 
 @dataclass(frozen=True, slots=True)
-class Open:
-    """An incident that is open: somebody was paged, and the release has not passed since."""
+class Episode:
+    """An incident. ``cause``: what people were told last, "nothing" while nobody was told; ``team``
+    owns the model; ``pages`` are those about this release; ``taken_by``: who has taken it up, ""
+    for nobody; ``changed_ms``: of a closed one, its end."""
 
     model: str
     version: str
     role: str
+    state: str
+    cause: str
+    severity: str
+    team: str
     pages: int
-    since_ms: int
+    taken_by: str
+    taken_ms: int
+    silenced_by: tuple[str, ...]
+    flapping: bool
+    reason: str
+    opened_ms: int
+    changed_ms: int
 
 
 @dataclass(frozen=True, slots=True)
@@ -106,7 +126,8 @@ class Change:
 class Incidents:
     """The page."""
 
-    open: tuple[Open, ...]
+    open: tuple[Episode, ...]
+    closed: tuple[Episode, ...]
     done: tuple[Done, ...]
     changes: tuple[Change, ...]
     told: tuple[Told, ...]
@@ -114,17 +135,40 @@ class Incidents:
 
 def read_incidents(store: StoreView, wanted: Wanted) -> Incidents:
     """Everything on the page, the newest first."""
-    opened = store.told(OPEN_INCIDENTS, {})
+    newest = store.told(NEWEST, {"q": wanted.q})
+    episodes = [_episode(row) for row in newest]
     steps = store.told(STEPS, {"q": wanted.q})
     changes = store.told(CHANGES, {"q": wanted.q})
     return Incidents(
-        open=tuple(Open(row[0], row[1], row[2], int(row[3]), int(row[4])) for row in opened),
+        open=tuple(each for each in episodes if each.state == "open"),
+        closed=tuple(each for each in episodes if each.state != "open"),
         done=_done(steps),
         changes=tuple(
             Change(m, v, role, before, status, reason, int(events), int(at_ms))
             for m, v, role, before, status, reason, events, at_ms in changes
         ),
-        told=(opened, steps, changes),
+        told=(newest, steps, changes),
+    )
+
+
+def _episode(row: Sequence[Any]) -> Episode:
+    model, version, role, state, cause, severity, team, pages, by, taken, silenced = row[:11]
+    return Episode(
+        model=model,
+        version=version,
+        role=role,
+        state=state,
+        cause=cause,
+        severity=severity,
+        team=team,
+        pages=int(pages),
+        taken_by=by,
+        taken_ms=int(taken),
+        silenced_by=tuple(silenced),
+        flapping=bool(row[11]),
+        reason=row[12],
+        opened_ms=int(row[13]),
+        changed_ms=int(row[14]),
     )
 
 

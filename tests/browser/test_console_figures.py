@@ -162,6 +162,15 @@ def test_the_incidents_page_shows_every_action_with_its_steps(
     for kind, version, state in actions:
         assert any(re.search(f"{kind} {MODEL} {version} .*{state}", text) for text in items)
     assert row_of(seen, "rollbacks", MODEL, "2")[5] == "verified"
+    stored = scene.rows(
+        "SELECT model, version, role, cause, severity, team, pages FROM {db}.incidents FINAL"
+        " WHERE state = 'open'"
+    )
+    assert stored
+    assert {tuple(cells[1:8]) for cells in table(seen, "open")} == {
+        (*map(str, row[:4]), *(str(value) or wording.NOTHING for value in row[4:]))
+        for row in stored
+    }
     changes = scene.rows("SELECT uniqExact(version, role, status) FROM {db}.verdicts")
     assert len(table(seen, "changes")) >= changes[0][0]
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import asdict, replace
 from typing import Any
 
 import msgspec
@@ -17,9 +18,11 @@ from detectors.verdict import Verdict
 from sinks.clickhouse import insert
 from sinks.embedded_store import EmbeddedStore
 from sinks.migrations import migrate
+from sinks.owners import OwnerSettings
 from sinks.receivers import Routes
 from sinks.schema import (
     ACTIONS,
+    AUDIT,
     DATABASE,
     DEAD_LETTERS,
     FINDINGS,
@@ -60,7 +63,8 @@ ROUTES = Routes(
         ActionKind.PAGE: ("pager",),
         ActionKind.RESOLVE: ("pager",),
         ActionKind.ROLLBACK: ("deployer",),
-    }
+    },
+    owners=(OwnerSettings("risk", ("fraud*",)),),
 )
 
 
@@ -73,7 +77,16 @@ class RecordingLine(Line):
         )
         self.rows: dict[Table, list[Row]] = {
             table: []
-            for table in (WINDOWS, FINDINGS, VERDICTS, ACTIONS, DEAD_LETTERS, INTAKE, REFERENCES)
+            for table in (
+                WINDOWS,
+                FINDINGS,
+                VERDICTS,
+                ACTIONS,
+                AUDIT,
+                DEAD_LETTERS,
+                INTAKE,
+                REFERENCES,
+            )
         }
         self._deliver: dict[str, Any] = {}
         self._deliver_settings = DeliverSettings()
@@ -111,7 +124,8 @@ class RecordingLine(Line):
             done = Delivery(DeliveryState.ACKNOWLEDGED, "done")
             state, rows = on_delivery(state, entry, done, settings, ROUTES, now_ms + 1_000)
             self._note(rows)
-        self._deliver[model] = state
+        self.rows[AUDIT] += [asdict(row) for row in state.unpublished]
+        self._deliver[model] = replace(state, unpublished=())
         super()._decide(verdict)
 
     def _act(self, model: str, state: Any, actions: Sequence[Action]) -> None:

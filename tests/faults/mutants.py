@@ -157,8 +157,9 @@ def judge_acknowledges_first() -> None:
 def deliver_acknowledges_first() -> None:
     """deliver: a verdict's offset is committed before what follows from it is remembered."""
     from streams import deliver_app
+    from streams.deliver_agent import DeliverAgent
 
-    class Hasty(deliver_app.DeliverAgent):
+    class Hasty(DeliverAgent):
         def __init__(self, *arguments: Any) -> None:
             super().__init__(*arguments)
             _acknowledges_first(self)
