@@ -2,7 +2,9 @@
 and one that asks for it leads to the same guarded rollback as a FAIL.
 
 The guard is stricter here: an alert is somebody else's word, so the release must have been seen in
-the logs, which also say what to return to.
+the logs, which also say what to return to. An alert that comes before them pages, and its request
+waits for ``alert_waits_ms``: the first verdict that names the production version answers it, if the
+alert still fires then. It is answered once, so that what people hold then is not done later.
 """
 
 from __future__ import annotations
@@ -66,8 +68,40 @@ def alert(
             state, seen, Telling(Cause.FAIL, Severity.ERROR, note), settings, orders, now_ms
         )
         return keep(state, after, settings), pages
-    obstacle = "" if seen.sequence != UNSEEN else "no verdict on this release was ever seen"
-    return fail(state, seen, settings, orders, now_ms, obstacle)
+    if seen.sequence == UNSEEN:
+        if not known:
+            seen = replace(seen, asked_by=(*seen.asked_by, (given.fingerprint, now_ms)))
+        wait_s = settings.alert_waits_ms // 1000
+        obstacle = f"no verdict on this release was seen yet; the rollback waits {wait_s} s for one"
+        return fail(state, seen, settings, orders, now_ms, obstacle)
+    return fail(state, seen, settings, orders, now_ms)
+
+
+def answer(
+    state: ModelPolicy,
+    release: Release,
+    settings: PolicySettings,
+    orders: FleetOrders,
+    now_ms: int,
+) -> Decided:
+    """After a verdict on ``release``: do what an alert that came before it has asked for.
+
+    Only a verdict that rests on events and names the version to return to is an answer."""
+    seen = state.of(release)
+    if seen is None or not seen.asked_by:
+        return state, ()
+    waiting = [
+        asked_ms
+        for fingerprint, asked_ms in seen.asked_by
+        if fingerprint in seen.alerts and now_ms - asked_ms <= settings.alert_waits_ms
+    ]
+    if waiting and (seen.status in (Status.BLIND, Status.HOLD) or not seen.baseline):
+        return state, ()
+    answered = replace(seen, asked_by=())
+    state = keep(state, answered, settings)
+    if not waiting or seen.incident is None or state.case_of(release.version) is not None:
+        return state, ()
+    return fail(state, answered, settings, orders, now_ms)
 
 
 def _opened(seen: Watched, given: Alert, settings: PolicySettings, now_ms: int) -> Watched:

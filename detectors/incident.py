@@ -64,7 +64,8 @@ class Watched:
     ``recent``: the last conclusive answers, newest in the lowest bit, 1 for FAIL. ``failing_ms``:
     since when it fails (None: it does not). ``passes`` in a row. ``opens``: when its last incidents
     began. ``alerts``: fingerprints of other systems' alerts that fire for it. ``baseline``: the
-    production version it was last compared with.
+    production version it was last compared with. ``asked_by``: the alerts that asked for a rollback
+    before a verdict said what to return to, and when (`detectors.alert.answer`).
     """
 
     release: Release
@@ -78,6 +79,7 @@ class Watched:
     opens: tuple[int, ...] = ()
     alerts: tuple[str, ...] = ()
     baseline: str = ""
+    asked_by: tuple[tuple[str, int], ...] = ()
 
 
 @dataclass(frozen=True, slots=True)

@@ -17,6 +17,7 @@ from dataclasses import replace
 from typing import assert_never
 
 from detectors.action import Action, Audience, Severity, action_key, printable
+from detectors.alert import answer
 from detectors.incident import Cause, Incident, ModelPolicy, Watched
 from detectors.paging import Telling, close, exhibits, page
 from detectors.policy_settings import (
@@ -68,7 +69,8 @@ def step(
     if _is_old_data(state, verdict, settings, now_ms):
         return keep(state, now, settings), begun
     after, actions = _judged(state, before, now, verdict, settings, now_ms, orders)
-    return after, (*begun, *actions)
+    after, asked = answer(after, release, settings, orders, now_ms)
+    return after, (*begun, *actions, *asked)
 
 
 def tick(

@@ -49,6 +49,9 @@ class PolicySettings:
     is verified when its release has had no new events for ``verify_quiet_ms`` while the model's
     others had; if it still has some ``verify_within_ms`` after the acknowledgement, that is a page.
 
+    ``alert_waits_ms``: for how long another system's alert that asks for a rollback may wait for
+    the first verdict on its release; 0 makes such an alert page only.
+
     ``approval: person`` makes every rollback wait for one, ``approval_expires_ms`` at most.
     ``max_rollbacks_per_hour`` is per model: what fails more often than that needs a person.
     """
@@ -67,6 +70,7 @@ class PolicySettings:
     blind_page_after_ms: int = MINUTE_MS
     blind_escalate_after_ms: int = 30 * MINUTE_MS
     begun_page_after_ms: int = 30 * MINUTE_MS
+    alert_waits_ms: int = 15 * MINUTE_MS
     flap_opens: int = 4
     flap_window_ms: int = 30 * MINUTE_MS
     quiet_after_rollback_ms: int = HOUR_MS
@@ -84,6 +88,7 @@ class PolicySettings:
             "blind_page_after_ms",
             "quiet_after_rollback_ms",
             "verify_quiet_ms",
+            "alert_waits_ms",
         ):
             if getattr(self, name) < 0:
                 raise ValueError(f"policy: {name} is negative; give 0 or more milliseconds")

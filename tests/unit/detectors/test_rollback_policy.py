@@ -9,7 +9,15 @@ import pytest
 from detectors.action import Action, ActionKind, Severity
 from detectors.alert import Alert, alert
 from detectors.incident import ModelPolicy
-from detectors.policy import Approval, Automation, FleetOrders, PolicySettings, step, tick
+from detectors.policy import (
+    NO_ORDERS,
+    Approval,
+    Automation,
+    FleetOrders,
+    PolicySettings,
+    step,
+    tick,
+)
 from detectors.release import Release, Role
 from detectors.rollback_case import RollbackCase, RollbackState, WaitsFor
 from detectors.rollback_policy import admit, decide, progress
@@ -244,7 +252,52 @@ def given(*, firing: bool = True, roll_back: bool = True, release: Release = CAN
 def test_an_alert_about_a_release_nobody_has_seen_pages_and_rolls_nothing_back() -> None:
     _, actions = alert(ModelPolicy("m"), given(), SETTINGS, NOW)
     assert kinds(actions) == [ActionKind.PAGE]
-    assert "was ever seen" in actions[0].note
+    assert "no verdict on this release was seen yet" in actions[0].note
+
+
+def asked() -> ModelPolicy:
+    """An alert has asked for the rollback of a release that nobody has seen."""
+    return alert(ModelPolicy("m"), given(), SETTINGS, NOW)[0]
+
+
+@pytest.mark.parametrize("status", [Status.INSUFFICIENT, Status.PASS, Status.FAIL])
+def test_what_an_alert_asked_for_before_the_first_verdict_is_done_with_it(status: Status) -> None:
+    state = asked()
+    # Until a verdict knows what to return to, it waits.
+    state, actions = step(state, verdict(Status.INSUFFICIENT, 1, baseline=""), SETTINGS, NOW)
+    assert actions == ()
+    state, actions = step(state, verdict(status, 2), SETTINGS, NOW + MINUTE)
+    assert kinds(actions) == [ActionKind.ROLLBACK, ActionKind.PAGE]
+    assert (actions[0].return_to, only(state).return_to) == ("v1", "v1")
+    for sequence in range(3, 6):
+        state, actions = step(state, verdict(status, sequence), SETTINGS, NOW + MINUTE)
+        assert ActionKind.ROLLBACK not in kinds(actions)
+
+
+@pytest.mark.parametrize("status", [Status.BLIND, Status.HOLD])
+def test_what_rests_on_no_events_or_a_broken_comparison_answers_no_alert(status: Status) -> None:
+    _, actions = step(asked(), verdict(status, 1), SETTINGS, NOW)
+    assert ActionKind.ROLLBACK not in kinds(actions)
+
+
+@pytest.mark.parametrize(
+    ("late_ms", "over", "orders"),
+    [
+        (SETTINGS.alert_waits_ms + 1, False, NO_ORDERS),
+        (0, True, NO_ORDERS),
+        (0, False, FleetOrders(automation=Automation.OFF)),
+    ],
+    ids=["too old", "over", "held"],
+)
+def test_an_alert_that_is_over_too_old_or_held_by_people_is_not_done_later(
+    late_ms: int, over: bool, orders: FleetOrders
+) -> None:
+    state = asked()
+    if over:
+        state, _ = alert(state, given(firing=False), SETTINGS, NOW)
+    state, first = step(state, verdict(Status.INSUFFICIENT, 1), SETTINGS, NOW + late_ms, orders)
+    _, second = step(state, verdict(Status.INSUFFICIENT, 2), SETTINGS, NOW + late_ms)
+    assert ActionKind.ROLLBACK not in kinds((*first, *second))
 
 
 def test_an_alert_about_a_known_canary_is_the_same_guarded_rollback() -> None:
