@@ -49,6 +49,7 @@ class View:
         self._judged = self._progress.add_task("read by driftline", total=events, counted="")
         self._live: Live | None = None
         self._said: dict[Release, str] = {}
+        self._rollbacks: dict[Release, str] = {}
         self._pages = 0
         self._requests = 0
         self._percent = -_EVERY_LINES
@@ -98,6 +99,9 @@ class View:
             if standing is not None and standing.status != self._said.get(release):
                 self._said[release] = standing.status
                 self._line(f"{release}: {standing.status.upper()}: {_short(standing.reason)}")
+            if standing is not None and standing.rollback != self._rollbacks.get(release, ""):
+                self._rollbacks[release] = standing.rollback
+                self._line(f"{release}: its rollback is {standing.rollback}")
         for page in seen.pages[self._pages :]:
             self._line(f"pager: {page.action} ({page.severity}): {_short(page.summary)}")
         self._pages = len(seen.pages)
@@ -135,8 +139,9 @@ def _cells(release: Release, seen: Snapshot) -> list[str]:
     if standing.status == "fail" and figures is not None and figures.columns:
         more = len(figures.columns) - MOST_COLUMNS
         why = ", ".join(figures.columns[:MOST_COLUMNS]) + (f" and {more} more" if more > 0 else "")
+    taken_out = ""
     if release == CANARY and _executed(seen):
-        why = f"{CANARY.version} was taken out, {PRODUCTION.version} answers everything"
+        taken_out = f"\n{CANARY.version} was taken out, {PRODUCTION.version} answers everything"
     done = _done(release, seen)
     return [
         name,
@@ -144,7 +149,7 @@ def _cells(release: Release, seen: Snapshot) -> list[str]:
         f"{standing.events:,}",
         _milliseconds(figures.p95_ms if figures else None),
         _milliseconds(figures.p99_ms if figures else None),
-        escape(_short(why, 90)),
+        escape(_short(why, 90) + taken_out),
     ]
 
 

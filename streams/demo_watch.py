@@ -42,11 +42,13 @@ class Addresses:
 
 @dataclass(frozen=True, slots=True)
 class Standing:
-    """One release as serve tells it."""
+    """One release as serve tells it. ``reason``: what was found; ``rollback``: the state of its
+    rollback, "" if there is none."""
 
     status: str
     reason: str
     events: int
+    rollback: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -175,7 +177,10 @@ def look(
     return Snapshot(
         releases={
             Release(each["model"], each["version"], Role(each["role"])): Standing(
-                each["status"], next(iter(each["reasons"]), ""), each["samples"]
+                each["status"],
+                next(iter(each["reasons"]), ""),
+                each["samples"],
+                each["rollback"],
             )
             for each in listed
         },

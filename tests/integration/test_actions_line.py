@@ -52,7 +52,7 @@ def test_a_rollback_waits_for_a_person_and_is_executed_once_when_approved(by_han
     assert by_hand.executed("fraud") == 1
     said = by_hand.api.get("/v1/verdict", params={"model": "fraud", "version": "2"}).json()
     assert said["rollback"] == "acknowledged"
-    assert "rolled back to 1" in said["reasons"][0]
+    assert "rolled back to 1" in said["reasons"][1]
 
 
 def test_what_is_rejected_is_not_rolled_back_and_a_stale_decision_changes_nothing(

@@ -1,0 +1,57 @@
+"""What the demo prints about a release: first what was found, then what was done."""
+
+from __future__ import annotations
+
+import io
+from dataclasses import replace
+
+from rich.console import Console
+
+from streams.demo_traffic import CANARY
+from streams.demo_view import View, releases_table
+from streams.demo_watch import Figures, Request, Snapshot, Standing
+from streams.replay import Replay, Sent
+
+FOUND = "scores.usable_code: values go down beyond the margin"
+FAILS = Standing("fail", FOUND, 1_000)
+
+
+class Played:
+    """As much of a replay as is shown."""
+
+    sent = Sent()
+
+
+def lines(*snapshots: Snapshot) -> list[str]:
+    out = io.StringIO()
+    view = View(Console(file=out, width=200), 1_000)
+    played: Replay = Played()  # type: ignore[assignment]
+    for seen in snapshots:
+        view.show(played, seen)
+    return [line.strip() for line in out.getvalue().splitlines()]
+
+
+def test_the_reason_of_the_finding_is_said_and_then_each_step_of_the_rollback_once() -> None:
+    fails = Snapshot(releases={CANARY: FAILS})
+    asked = replace(fails, releases={CANARY: replace(FAILS, rollback="approved")})
+    done = replace(fails, releases={CANARY: replace(FAILS, rollback="acknowledged")})
+    said = [line for line in lines(fails, asked, asked, done, done) if str(CANARY) in line]
+    assert said == [
+        f"{CANARY}: FAIL: {FOUND}",
+        f"{CANARY}: its rollback is approved",
+        f"{CANARY}: its rollback is acknowledged",
+    ]
+
+
+def test_the_table_keeps_the_finding_beside_what_was_done() -> None:
+    out = io.StringIO()
+    seen = Snapshot(
+        releases={CANARY: FAILS},
+        figures={CANARY: Figures(1.0, 2.0, (), 0)},
+        requests=(Request(1, "executed", "canary taken out"),),
+    )
+    Console(file=out, width=200).print(releases_table(seen))
+    text = out.getvalue()
+    assert FOUND in text
+    assert "was taken out" in text
+    assert text.index(FOUND) < text.index("was taken out")
