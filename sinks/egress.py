@@ -32,6 +32,7 @@ from sinks.addresses import (
     permitted,
 )
 from sinks.errors import Permanent, Retryable
+from sinks.outgoing_tls import ClientCertificate, OutgoingTls, tls_failure
 
 Resolve = Callable[[str, int], Awaitable[list[str]]]
 """Host and port to the addresses of the host, as text."""
@@ -46,6 +47,7 @@ class EgressSettings:
 
     ``allow_private``: ``host:port`` or networks beyond the public internet, see
     `sinks.addresses`. ``ca_file``: further certificate authorities, in PEM.
+    ``client_certificates``: for far sides that ask who calls (mutual TLS).
     """
 
     __pydantic_config__: ClassVar[dict[str, str]] = {"extra": "forbid"}
@@ -56,6 +58,7 @@ class EgressSettings:
     max_request_bytes: int = 512 * 1024
     max_response_bytes: int = 64 * 1024
     ca_file: str = ""
+    client_certificates: tuple[ClientCertificate, ...] = ()
 
     def __post_init__(self) -> None:
         parse_allow_list(self.allow_private)
@@ -108,7 +111,10 @@ class Egress:
         self._settings = settings
         self._allowed: AllowList = parse_allow_list(settings.allow_private)
         self._resolve = resolve
-        self._tls = _tls(settings.ca_file) if tls is None else tls
+        if tls is None:
+            self._tls_to = OutgoingTls(settings.ca_file, settings.client_certificates).to
+        else:
+            self._tls_to = lambda _host, _port: tls
 
     def check(self, url: str) -> Target:
         """What `request` would refuse without asking a resolver. Raises Forbidden."""
@@ -182,7 +188,8 @@ class Egress:
         for address in addresses:
             # A transport of its own for each call: a pooled connection was checked for another
             # host name, as pools only know the address.
-            async with httpx2.AsyncHTTPTransport(verify=self._tls, trust_env=False) as transport:
+            tls = self._tls_to(target.host, target.port)
+            async with httpx2.AsyncHTTPTransport(verify=tls, trust_env=False) as transport:
                 try:
                     response = await transport.handle_async_request(
                         self._request(method, target, address, headers, body)
@@ -287,27 +294,7 @@ def parse_retry_after(value: str | None, now: datetime) -> int | None:
     return int(min(max(seconds, 0.0) * 1000, MAX_RETRY_AFTER_MS))
 
 
-def _tls(ca_file: str) -> ssl.SSLContext:
-    context = httpx2.create_ssl_context(trust_env=False)
-    context.minimum_version = ssl.TLSVersion.TLSv1_2
-    if ca_file:
-        try:
-            context.load_verify_locations(cafile=ca_file)
-        except (OSError, ssl.SSLError) as error:
-            raise Permanent(
-                f"egress: ca_file {ca_file} cannot be read ({type(error).__name__}); "
-                "give a PEM file of certificates"
-            ) from None
-    return context
-
-
 def _connect_failure(error: httpx2.TransportError) -> str:
     """What went wrong while connecting, without quoting text that the far side chose."""
-    cause: BaseException | None = error
-    while cause is not None:
-        if isinstance(cause, ssl.SSLCertVerificationError):
-            return f"its certificate is refused ({cause.verify_message})"
-        if isinstance(cause, ssl.SSLError):
-            return "the TLS handshake failed"
-        cause = cause.__cause__ or cause.__context__
-    return "connecting timed out" if isinstance(error, httpx2.ConnectTimeout) else "cannot connect"
+    timed_out = isinstance(error, httpx2.ConnectTimeout)
+    return tls_failure(error) or ("connecting timed out" if timed_out else "cannot connect")

@@ -15,13 +15,15 @@ def tls_options(settings: ServeSettings) -> dict[str, Any]:
         return {}
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
     try:
-        context.load_cert_chain(settings.tls_cert_file, settings.tls_key_file)
+        # With a passphrase given, a key that needs one is an error, and not a question on the
+        # terminal that nobody answers.
+        context.load_cert_chain(settings.tls_cert_file, settings.tls_key_file, password="")
         if settings.tls_client_ca_file:
             context.load_verify_locations(settings.tls_client_ca_file)
     except (OSError, ssl.SSLError, ValueError) as error:
         raise Permanent(
             f"serve.tls_*: a certificate or key cannot be used ({type(error).__name__});"
-            " check the paths and that the key fits the certificate"
+            " check the paths, and that the key fits the certificate and has no passphrase"
         ) from None
     options: dict[str, Any] = {
         "ssl_certfile": settings.tls_cert_file,

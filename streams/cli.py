@@ -304,15 +304,22 @@ def verdict(
     token_file: Annotated[
         Path | None, typer.Option("--token-file", help="File whose first line is the token.")
     ] = None,
+    ca_file: Annotated[
+        Path | None, typer.Option("--ca-file", help="PEM of a certificate authority of your own.")
+    ] = None,
+    cert_file: Annotated[
+        Path | None, typer.Option("--cert-file", help="PEM of a client certificate and its key.")
+    ] = None,
     exit_code: Annotated[
         bool, typer.Option("--exit-code", help="Exit 0 pass, 1 fail, 3 inconclusive, 2 no answer.")
     ] = False,
     as_json: Annotated[bool, typer.Option("--json", help="Print the answer as it came.")] = False,
 ) -> None:
     """Ask a running `serve` what is to be thought of a release."""
-    from streams.verdict_client import EXIT_CODES, ask_verdict, read_token
+    from streams.verdict_client import EXIT_CODES, ask_verdict, client_tls, read_token
 
-    answer = ask_verdict(url, model, version, role, read_token(token_file))
+    token, tls = read_token(token_file), client_tls(ca_file, cert_file)
+    answer = ask_verdict(url, model, version, role, token, tls=tls)
     if as_json:
         typer.echo(answer.text)
     else:

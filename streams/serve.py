@@ -30,6 +30,7 @@ from sinks.console.store_view import StoreView
 from sinks.control import ControlBoard
 from sinks.finding_history import Ask, FindingQuery, FindingRow, read_findings
 from sinks.grants import read_grants
+from sinks.head_deadline import HeadDeadline
 from sinks.http_guard import read_tokens
 from sinks.operations import Operations
 from sinks.rate_limit import RateLimiter
@@ -96,6 +97,23 @@ def _not_bound(error: OSError, where: str) -> UserError:
             return UnavailableError(f"cannot listen: {why}", where, "check serve.host and port")
 
 
+def server_options(settings: ServeSettings) -> dict[str, Any]:
+    """How uvicorn serves the API: the bounds on what a client may cost."""
+    return {
+        "http": HeadDeadline,
+        "ws": "none",
+        "lifespan": "off",
+        "log_config": None,
+        "access_log": False,
+        "server_header": False,
+        "proxy_headers": False,
+        "limit_concurrency": settings.max_connections,
+        "h11_max_incomplete_event_size": _MAX_HEADER_BYTES,
+        "timeout_keep_alive": 5,
+        "timeout_graceful_shutdown": _GRACE_S,
+    }
+
+
 def address_of(listener: socket.socket, scheme: str = "http") -> str:
     """The URL of a listening socket, with the port it really has."""
     host, port = listener.getsockname()[:2]
@@ -145,21 +163,7 @@ def serve(
             limiter=RateLimiter(settings.requests_per_second, settings.burst),
         )
         server = uvicorn.Server(
-            uvicorn.Config(
-                create_app(parts),
-                http="h11",
-                ws="none",
-                lifespan="off",
-                log_config=None,
-                access_log=False,
-                server_header=False,
-                proxy_headers=False,
-                limit_concurrency=settings.max_connections,
-                h11_max_incomplete_event_size=_MAX_HEADER_BYTES,
-                timeout_keep_alive=5,
-                timeout_graceful_shutdown=_GRACE_S,
-                **tls,
-            )
+            uvicorn.Config(create_app(parts), **server_options(settings), **tls)
         )
         # In a thread of its own: uvicorn takes signal handlers only in the main thread, and
         # raises the signal again afterwards, which would end the process before the reader.

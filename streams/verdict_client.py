@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ssl
 from dataclasses import dataclass
 from enum import IntEnum
 from pathlib import Path
@@ -10,6 +11,8 @@ from urllib.parse import urlsplit
 
 import httpx2
 
+from sinks.errors import Permanent
+from sinks.outgoing_tls import ClientCertificate, OutgoingTls, tls_failure
 from sinks.verdict_board import Decision
 from streams.errors import UserError
 
@@ -56,6 +59,18 @@ def read_token(path: Path | None) -> str:
     return lines[0]
 
 
+def client_tls(ca_file: Path | None, cert_file: Path | None) -> ssl.SSLContext | None:
+    """TLS with a certificate authority of one's own and a client certificate (with its key in one
+    PEM file); None where neither is given. Raises `UserError` if a file cannot be used."""
+    if ca_file is None and cert_file is None:
+        return None
+    ours = () if cert_file is None else (ClientCertificate(("*",), str(cert_file)),)
+    try:
+        return OutgoingTls("" if ca_file is None else str(ca_file), ours).to("", 0)
+    except Permanent as error:
+        raise UserError(str(error), "--ca-file, --cert-file", "check the files") from None
+
+
 def ask_verdict(
     url: str,
     model: str,
@@ -63,8 +78,9 @@ def ask_verdict(
     role: str,
     token: str,
     transport: httpx2.BaseTransport | None = None,
+    tls: ssl.SSLContext | None = None,
 ) -> VerdictAnswer:
-    """The verdict of serve at ``url``.
+    """The verdict of serve at ``url``. ``tls``: whom to trust, and who we are (`client_tls`).
 
     Raises `UserError` if there is no answer, or one that is not a verdict. ``transport`` replaces
     the network in tests.
@@ -81,7 +97,12 @@ def ask_verdict(
     try:
         # No proxies, no .netrc, no redirects: the question goes where it was sent, or nowhere.
         with (
-            httpx2.Client(timeout=TIMEOUT_S, trust_env=False, transport=transport) as client,
+            httpx2.Client(
+                timeout=TIMEOUT_S,
+                trust_env=False,
+                transport=transport,
+                verify=True if tls is None else tls,
+            ) as client,
             client.stream(
                 "GET", url.rstrip("/") + "/v1/verdict", params=parameters, headers=headers
             ) as response,
@@ -92,6 +113,8 @@ def ask_verdict(
                 if len(body) > _MAX_ANSWER_BYTES:
                     raise UserError("the answer is too long", shown, "is this driftline serve?")
     except httpx2.HTTPError as error:
+        if why := tls_failure(error):
+            raise UserError(f"no answer: {why}", shown, "see --ca-file and --cert-file") from None
         raise UserError(
             f"no answer ({type(error).__name__})", shown, "is `driftline serve` running there?"
         ) from None
