@@ -40,8 +40,9 @@ class WaitsFor(StrEnum):
     PERSON = "person"
 
 
-OPEN = frozenset({RollbackState.PROPOSED})
 UNDER_WAY = frozenset({RollbackState.APPROVED, RollbackState.SENT})
+AWAITED = UNDER_WAY | {RollbackState.PROPOSED, RollbackState.ACKNOWLEDGED}
+"""Neither proven nor given up: what is known of the release is still needed."""
 
 
 @dataclass(frozen=True, slots=True)

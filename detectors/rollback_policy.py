@@ -27,8 +27,8 @@ from detectors.policy_settings import (
     FleetOrders,
     PolicySettings,
 )
-from detectors.release import Release
-from detectors.rollback_case import UNDER_WAY, RollbackCase, RollbackState, WaitsFor
+from detectors.release import Release, Role
+from detectors.rollback_case import AWAITED, UNDER_WAY, RollbackCase, RollbackState, WaitsFor
 from detectors.rollback_obstacles import held, no_return, obstacle_of, wrong_role
 from detectors.verdict import Status
 
@@ -235,10 +235,17 @@ def withdraw(state: ModelPolicy, release: Release, now_ms: int) -> ModelPolicy:
 
 
 def keep(state: ModelPolicy, now: Watched, settings: PolicySettings) -> ModelPolicy:
-    """Remember ``now``. Beyond ``max_releases``, forget what was silent longest and is healthy."""
+    """Remember ``now``. Beyond ``max_releases``, forget what was silent longest and is healthy;
+    last of all what a rollback is under way for, which would be withdrawn, and production."""
     others = [seen for seen in state.watched if seen.release != now.release]
     if len(others) >= settings.max_releases:
-        others.remove(min(others, key=lambda seen: (seen.incident is not None, seen.seen_ms)))
+        awaited = {case.release for case in state.cases if case.state in AWAITED}
+
+        def worth(seen: Watched) -> tuple[bool, bool, bool, int]:
+            serves = seen.release.role is Role.PRODUCTION
+            return seen.release in awaited, serves, seen.incident is not None, seen.seen_ms
+
+        others.remove(min(others, key=worth))
     watched = sorted((*others, now), key=lambda seen: seen.release)
     return replace(state, watched=tuple(watched))
 

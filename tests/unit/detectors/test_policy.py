@@ -9,8 +9,9 @@ import pytest
 from detectors.action import Action, ActionKind, Severity, action_key, rollback_key
 from detectors.finding import Finding, Outcome
 from detectors.incident import ModelPolicy
-from detectors.policy import Automation, PolicySettings, step, tick
+from detectors.policy import Approval, Automation, PolicySettings, step, tick
 from detectors.release import OTHER, Release, Role
+from detectors.rollback_case import RollbackState
 from detectors.verdict import Status, Verdict
 
 SETTINGS = PolicySettings(hold_page_after_ms=0, blind_page_after_ms=0)
@@ -238,6 +239,24 @@ def test_memory_is_bounded_and_forgets_the_healthy_first() -> None:
     )
     assert len(state.watched) == 5
     assert state.of(shadows[0]) is not None
+
+
+def test_a_release_whose_rollback_is_under_way_is_not_forgotten_in_a_flood() -> None:
+    """Forgotten, it would count as healthy, and the rollback that waits for a place or for a person
+    would be withdrawn."""
+    settings = replace(SETTINGS, max_releases=5, approval=Approval.PERSON)
+    production = Release("m", "v1", Role.PRODUCTION)
+    shadows = [Release("m", f"s{n}", Role.SHADOW) for n in range(20)]
+    state, _ = run(
+        [verdict(Status.PASS, 1, production, ""), verdict(Status.FAIL, 1)]
+        + [verdict(Status.FAIL, 1, release) for release in shadows],
+        settings,
+    )
+    assert len(state.watched) == 5
+    (case,) = state.cases
+    assert (case.release, case.state) == (CANARY, RollbackState.PROPOSED)
+    assert state.of(CANARY) is not None
+    assert state.of(production) is not None
 
 
 def test_evidence_is_the_strongest_first_and_the_same_for_any_order() -> None:
