@@ -430,6 +430,9 @@ def evidence(
     model: Annotated[str, typer.Argument(help="Name of the model.")],
     version: Annotated[str, typer.Argument(help="Version of the release.")],
     out: Annotated[Path, typer.Option("--out", help="Folder for the two files.")] = Path(),
+    recompute: Annotated[
+        bool, typer.Option("--recompute", help="Judge the records in Kafka again, and compare.")
+    ] = False,
     config: ConfigFile = None,
 ) -> None:
     """Write all evidence on a release as one HTML page and one JSON file."""
@@ -437,7 +440,8 @@ def evidence(
     from streams import evidence_command as command
     from streams.clock import wall_ms
 
-    _exit_with(command.run(settings, model, version, out, wall_ms(), typer.echo))
+    again = command.from_kafka(settings) if recompute else None
+    _exit_with(command.run(settings, model, version, out, wall_ms(), typer.echo, again))
 
 
 @audit_app.command("verify")

@@ -139,13 +139,7 @@ class JudgeState:
         times = self.times(partition)
         if offset <= times.applied:
             return False
-        for entry in progress.partitions:
-            place = (entry.topic, entry.partition)
-            known = times.of.get(place)
-            newest = max(entry.newest_ms, known.newest_ms) if known else entry.newest_ms
-            clock = PartitionTime(newest, entry.idle, entry.partitions)
-            times.moved |= clock != known
-            times.of[place] = clock
+        times.moved |= note_clocks(times.of, progress)
         return True
 
     async def write_times(self, partition: int, offset: int) -> None:
@@ -265,6 +259,19 @@ class JudgeState:
         if reference and known is None:
             raise ReferenceUnknownError(reference)
         return layout_for(known, columns)
+
+
+def note_clocks(times: dict[tuple[str, int], PartitionTime], progress: Progress) -> bool:
+    """Enter a worker's clocks in ``times``; whether one moved. None ever goes back."""
+    moved = False
+    for entry in progress.partitions:
+        place = (entry.topic, entry.partition)
+        known = times.get(place)
+        newest = max(entry.newest_ms, known.newest_ms) if known else entry.newest_ms
+        clock = PartitionTime(newest, entry.idle, entry.partitions)
+        moved |= clock != known
+        times[place] = clock
+    return moved
 
 
 def steps(

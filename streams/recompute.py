@@ -1,0 +1,226 @@
+"""The same verdicts again, from the records that led to them: what an auditor can check by himself.
+
+Records of ``summaries`` say all that the judge knew, its clocks included, so judging them anew with
+the same configuration and references gives the same verdicts to the last bit. Here the stored ones
+are held against those. It needs every record since the model was first heard of: where Kafka has
+deleted some and something differs, the answer is that it cannot be said.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any, Final
+
+import confluent_kafka
+from confluent_kafka import KafkaError, KafkaException, TopicPartition
+
+from detectors.reference import Reference
+from detectors.verdict import Verdict
+from streams.errors import UnavailableError, UserError
+from streams.evidence import EvidenceSettings
+from streams.internal_topics import REFERENCES, SUMMARIES
+from streams.judge import ModelJudge, ModelSettings
+from streams.judge_state import note_clocks, steps
+from streams.kafka import results_consumer
+from streams.model_state import ModelState
+from streams.pair_delta import PairDelta, decode_summaries
+from streams.reference_book import ReferenceBook
+from streams.timeline import PartitionTime
+from streams.verdict_reader import READER_SETTINGS
+from streams.wire import Delta, Unreadable, partition_for, verdict_row
+
+if TYPE_CHECKING:
+    from streams.config import Config
+
+COMPARED: Final = (
+    "as_of",
+    "status",
+    "reason",
+    "window_start",
+    "window_ms",
+    "baseline_version",
+    "events",
+    "upstream",
+    "offset",
+)
+MOST_SHOWN: Final = 5
+_PATIENCE_S: Final = 30.0
+
+Read = Iterable[tuple[int, bytes | None]]
+"""Offsets and values of one partition of ``summaries``."""
+Row = Mapping[str, Any]
+
+
+@dataclass(frozen=True, slots=True)
+class Recomputed:
+    """``verdicts`` were made anew from records ``first`` to ``last``. ``differences``: where what
+    is stored is not what came out, in words; ``lost``: offsets that Kafka had deleted before."""
+
+    verdicts: int
+    compared: int
+    first: int
+    last: int
+    lost: int
+    differences: tuple[str, ...]
+
+    @property
+    def equal(self) -> bool:
+        # With the count of all events among what is compared, nothing equal can be by chance.
+        return bool(self.compared) and not self.differences
+
+
+@dataclass(slots=True)
+class _Model:
+    """One model, judged from its first record on."""
+
+    config: Config
+    model: str
+    reference_by_id: Callable[[str], Reference | None]
+    learnt: dict[str, Reference] = field(default_factory=dict)
+    times: dict[tuple[str, int], PartitionTime] = field(default_factory=dict)
+    judges: dict[str, ModelJudge] = field(default_factory=dict)
+
+    def take(self, offset: int, value: bytes | None) -> Iterator[Verdict]:
+        """The verdicts that one record leads to."""
+        try:
+            record = decode_summaries(value)
+        except Unreadable:
+            return  # the judge passed it over as well
+        if isinstance(record, Delta | PairDelta):
+            if record.model != self.model:
+                return
+            if self.model not in self.judges:
+                self.judges[self.model] = self._new()
+            if isinstance(record, Delta) and record.reference and not self._known(record.reference):
+                raise UserError(
+                    f"reference {record.reference} is not in the topic any more",
+                    REFERENCES,
+                    "publish its file again (driftline references publish), then the one in force",
+                )
+        else:
+            note_clocks(self.times, record)
+        for _, outputs in steps(self.judges, record, self.times, offset):
+            for reference in outputs.learnt:
+                self.learnt[reference.id] = reference
+            yield from outputs.verdicts
+
+    def _new(self) -> ModelJudge:
+        own = self.config.model(self.model)
+        evidence = EvidenceSettings(own.drift, own.canary, own.paired, own.online)
+        settings = ModelSettings(self.config.time, own.detect, own.judge, evidence)
+        return ModelJudge(ModelState(self.model), {}, settings, self._known, {})
+
+    def _known(self, reference: str) -> Reference | None:
+        return self.learnt.get(reference) or self.reference_by_id(reference)
+
+
+def recompute(
+    config: Config,
+    model: str,
+    version: str,
+    stored: Sequence[Row],
+    records: Read,
+    reference_by_id: Callable[[str], Reference | None],
+    lost: int = 0,
+) -> Recomputed:
+    """Judge ``records`` anew and hold ``stored`` (rows of the table ``verdicts`` of this version)
+    against what comes out. Pure but for reading ``records``, which end at the newest stored
+    verdict. ``lost``: how many offsets before the first of them are gone."""
+    again = _Model(config, model, reference_by_id)
+    until = max((int(row["offset"]) for row in stored), default=-1)
+    made: dict[tuple[str, int], Row] = {}
+    first, last = -1, -1
+    for offset, value in records:
+        if offset > until:
+            break
+        first = offset if first < 0 else first
+        last = offset
+        for verdict in again.take(offset, value):
+            if verdict.release.version == version:
+                row = verdict_row(verdict)
+                made[row["role"], row["sequence"]] = row
+    differences = []
+    for row in stored:
+        other = made.get((row["role"], row["sequence"]))
+        where = f"{row['role']} at offset {row['offset']}"
+        if other is None:
+            differences.append(f"{where}: no such verdict comes out")
+        else:
+            unlike = [name for name in COMPARED if _plain(row[name]) != _plain(other[name])]
+            if unlike:
+                differences.append(f"{where}: {', '.join(unlike)} differ")
+    known = {(row["role"], row["sequence"]) for row in stored}
+    oldest = min((int(row["sequence"]) for row in stored), default=0)
+    missing = [key for key in made if key not in known and key[1] > oldest]
+    differences += [f"{role}, sequence {n}: the store has no such verdict" for role, n in missing]
+    return Recomputed(len(made), len(stored), first, last, lost, tuple(differences))
+
+
+def recompute_from_kafka(
+    config: Config, model: str, version: str, stored: Sequence[Row]
+) -> Recomputed:
+    """`recompute` with the records and references that Kafka holds. Raises UnavailableError if they
+    cannot be read."""
+    kafka = config.kafka
+    place = TopicPartition(kafka.topic(SUMMARIES), partition_for(model, kafka.partitions))
+    properties = {**results_consumer(kafka, "recompute"), **READER_SETTINGS}
+
+    def make_consumer() -> confluent_kafka.Consumer:
+        return confluent_kafka.Consumer(properties)
+
+    consumer = make_consumer()
+    try:
+        with ReferenceBook(make_consumer, kafka.topic(REFERENCES)) as book:
+            book.wait_read()
+            bounds = consumer.get_watermark_offsets(place, timeout=_PATIENCE_S)
+            if bounds is None:
+                raise UnavailableError("its offsets cannot be read", place.topic, "is Kafka up?")
+            records = _records(consumer, TopicPartition(place.topic, place.partition, bounds[0]))
+            return recompute(config, model, version, stored, records, book.by_id, bounds[0])
+    except KafkaException as error:
+        raise UnavailableError(
+            f"cannot be read ({type(error).__name__})", place.topic, "is Kafka up, with this topic?"
+        ) from None
+    finally:
+        consumer.close()
+
+
+def _records(consumer: confluent_kafka.Consumer, place: TopicPartition) -> Read:
+    """All records of a partition to its present end."""
+    consumer.assign([place])
+    while True:
+        message = consumer.poll(_PATIENCE_S)
+        if message is None:
+            raise UnavailableError("nothing more comes", place.topic, "is Kafka up?")
+        error = message.error()
+        if error is None:
+            yield int(message.offset() or 0), message.value()
+        elif error.code() == KafkaError._PARTITION_EOF:  # noqa: SLF001 - its public name
+            return
+        elif error.fatal() or not error.retriable():
+            raise KafkaException(error)
+
+
+def in_words(found: Recomputed) -> list[str]:
+    """What came of it, for a terminal."""
+    read = f"records {found.first} to {found.last}"
+    if not found.compared:
+        return ["no verdict is stored: there is nothing to recompute"]
+    if found.equal:
+        return [f"equal: {found.compared} stored verdicts come out of {read} again"]
+    if found.lost:
+        return [
+            f"cannot be said: {len(found.differences)} of {found.compared} stored verdicts do not"
+            f" come out of {read}, and Kafka has deleted the {found.lost} before; keep"
+            " driftline.summaries for as long as verdicts must be recomputed"
+        ]
+    return [
+        f"unequal: {len(found.differences)} of {found.compared} stored verdicts, from {read}; is"
+        " this the configuration that they were made with?",
+        *(f"  {each}" for each in found.differences[:MOST_SHOWN]),
+    ]
+
+
+def _plain(value: Any) -> Any:
+    return list(value) if isinstance(value, tuple | list) else value
