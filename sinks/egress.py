@@ -111,10 +111,11 @@ class Egress:
         self._settings = settings
         self._allowed: AllowList = parse_allow_list(settings.allow_private)
         self._resolve = resolve
-        if tls is None:
-            self._tls_to = OutgoingTls(settings.ca_file, settings.client_certificates).to
-        else:
-            self._tls_to = lambda _host, _port: tls
+        self._tls_to: Callable[[str, int], ssl.SSLContext] = (
+            OutgoingTls(settings.ca_file, settings.client_certificates).to
+            if tls is None
+            else lambda _host, _port: tls
+        )
 
     def check(self, url: str) -> Target:
         """What `request` would refuse without asking a resolver. Raises Forbidden."""

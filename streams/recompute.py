@@ -138,8 +138,8 @@ def recompute(
         last = offset
         for verdict in again.take(offset, value):
             if verdict.release.version == version:
-                row = verdict_row(verdict)
-                made[row["role"], row["sequence"]] = row
+                anew: Row = verdict_row(verdict)
+                made[anew["role"], anew["sequence"]] = anew
     differences = []
     for row in stored:
         other = made.get((row["role"], row["sequence"]))
