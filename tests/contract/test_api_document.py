@@ -30,6 +30,7 @@ from tests.unit.sinks.test_operations import (
     LINKS,
     NOW,
     OPERATOR,
+    READER,
     Kafka,
     body,
     case,
@@ -132,6 +133,9 @@ MLFLOW = {
 ORDER = {"seconds": 60, "reason": "x"}
 APPROVE = "/v1/rollbacks/{key}/approve"
 REJECT = "/v1/rollbacks/{key}/reject"
+GATE, BACK = "/v1/flagger/gate/{token}", "/v1/flagger/rollback/{token}"
+BEGUN = "/v1/hooks/flagger/{token}"
+FLAGGER_BEGUN = {**FLAGGER, "metadata": METADATA}
 KEY = "/v1/rollbacks/rollback_k"
 FORM = fields(link())
 
@@ -148,6 +152,9 @@ ASKED = (
     Ask(400, "POST", "/v1/flagger/gate", json={"metadata": {}}),
     Ask(401, "POST", "/v1/flagger/gate", json={"metadata": METADATA}, token=""),
     Ask(200, "POST", "/v1/flagger/rollback", json={"metadata": METADATA}),
+    Ask(409, "POST", GATE, f"/v1/flagger/gate/{READER}", json={"metadata": METADATA}, token=""),
+    Ask(401, "POST", GATE, "/v1/flagger/gate/guessed", json={"metadata": METADATA}, token=""),
+    Ask(200, "POST", BACK, f"/v1/flagger/rollback/{READER}", json={"metadata": METADATA}, token=""),
     Ask(200, "GET", "/healthz", token=""),
     Ask(200, "GET", "/readyz", token=""),
     Ask(503, "GET", "/readyz", ready=False),
@@ -173,6 +180,7 @@ ASKED = (
     Ask(202, "POST", "/v1/hooks/alertmanager", content=ALERTS, token=HOOK),
     Ask(400, "POST", "/v1/hooks/alertmanager", content=b"no", token=HOOK),
     Ask(202, "POST", "/v1/hooks/flagger", json={**FLAGGER, "metadata": METADATA}, token=HOOK),
+    Ask(202, "POST", BEGUN, f"/v1/hooks/flagger/{HOOK}", json=FLAGGER_BEGUN, token=""),
     Ask(202, "POST", "/v1/hooks/mlflow", json=MLFLOW, token=HOOK),
     Ask(200, "GET", "/v1/approvals", link()),
     Ask(403, "GET", "/v1/approvals", link() + "x"),
