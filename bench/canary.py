@@ -166,7 +166,7 @@ def _panes_to_fail(
     found = np.full(runs, np.inf)
     for t in range(PANES):
         cells = np.stack([counts.ravel() for counts in traffic.pane(t, harm, basis)])
-        arms = ArmCounts(cells, frozenset(), levels.astype(np.int64), levels, levels)
+        arms = ArmCounts(cells, levels.astype(np.int64), levels, levels)
         ledger = entered(ledger, book, settings, t * PANE_MS, PANE_MS, arms, ready)
         failed = ledger.wealth.peak >= cast.needed
         found = np.where(failed & np.isinf(found), t + 1.0, found)

@@ -14,13 +14,16 @@ from __future__ import annotations
 from collections.abc import Iterable
 from dataclasses import dataclass
 
+import msgspec
+
 from detectors.release import ALL, Role
 
 _ALL_SHARE = 0.5
 
 
-@dataclass(frozen=True, slots=True, order=True)
-class Stream:
+# Not a dataclass: every pane sorts and looks up one for each release, and a struct compares and
+# hashes in a tenth of the time.
+class Stream(msgspec.Struct, frozen=True, order=True, gc=False):
     """What is stepped as one: a segment of a release of the model."""
 
     version: str

@@ -19,16 +19,15 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import replace
 from itertools import islice
 
 import numpy as np
 from numpy.typing import NDArray
 
 from detectors.arm_variance import ArmVariance, Excess
-from detectors.canary import CanaryState, count
-from detectors.canary_ledger import fitted
+from detectors.canary_cast import NOBODY
 from detectors.canary_metric import ArmsPane
+from detectors.canary_pane import count
 from detectors.canary_rules import CanarySettings, Measure
 from detectors.dispersion import differences
 from detectors.summary import Summaries
@@ -45,19 +44,18 @@ def learn(panes: Iterable[ArmsPane], settings: CanarySettings) -> ArmVariance:
     """From panes in the order of time in which both arms run the same. A measure with fewer than
     ``FEWEST_PANES`` panes of both arms is left out: nothing is known of it. Costs about as much as
     judging the panes; never raises for what they hold."""
-    state = CanaryState()
+    cast, late = NOBODY, 0
     found: dict[tuple[str, Measure], list[tuple[float, float]]] = {}
     for pane in panes:
         if not pane.canary.events or not pane.production.events:
             continue
-        counted = count(state, settings, pane)
-        book, cast = counted.book, counted.book.cast
+        (counted,) = count([(cast, late)], settings, [pane])
         # Only who is judged and in which cells is carried on.
-        state = replace(state, ledger=fitted(state.ledger, book), late=counted.late)
+        book, cast, (late,) = counted.book, counted.book.cast, counted.late
         with np.errstate(all="ignore"):
-            canary, production = counted.arms.cells
+            canary, production = counted.arms.cells[:, 0]
             seen = differences(canary, production, book.values, cast.starts, cast.owner)
-        for at in np.flatnonzero(seen.known & counted.ready).tolist():
+        for at in np.flatnonzero(seen.known & counted.ready[0]).tolist():
             pairs = found.setdefault(cast.parts[at].key, [])
             pairs.append((float(seen.gap[at]), float(seen.weight[at])))
     return ArmVariance(

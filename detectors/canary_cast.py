@@ -71,7 +71,8 @@ class Cast:
     cell, [C]. Of the shares that are held to a limit, [H]: ``held_owner``, the part, ``held_first``
     and ``held_stop``, its cells; ``held_both``: whether it may not fall either; ``held_beyond``: of
     a tail, the share that lies there, else NaN. ``rates``, ``levels``, ``tails``: the places of the
-    parts with such measures; ``rate_share``: the shares of rates."""
+    parts with such measures; ``rate_share``: the shares of rates. ``settled``: all parts have a
+    basis."""
 
     parts: tuple[Part, ...]
     cells: Indices
@@ -90,6 +91,7 @@ class Cast:
     levels: Indices
     tails: tuple[int, ...]
     known: frozenset[tuple[str, Measure]]
+    settled: bool
 
 
 @lru_cache(maxsize=512)
@@ -123,6 +125,7 @@ def cast_of(parts: tuple[Part, ...]) -> Cast:
         np.array(_of(parts, Measure.LEVEL), np.int64),
         tuple(_of(parts, Measure.TAIL)),
         frozenset(part.key for part in parts),
+        all(part.basis is not None for part in parts),
     )
 
 

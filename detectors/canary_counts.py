@@ -8,6 +8,7 @@ the vector is taken from sketches (cells that are not the reference's) and from 
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 
@@ -49,25 +50,17 @@ _CANCELS = 1e-6
 
 @dataclass(frozen=True, slots=True, eq=False)
 class ArmCounts:
-    """Of each arm (the canary, production): ``cells``: [2, C]; ``n``, ``mean``, ``sd``
-    (population): of the values of levels, [2, L] in the order of the cast. ``lost``: parts whose
-    values cannot be counted in their cells."""
+    """Of arms: ``cells``: [arms, C]; ``n``, ``mean``, ``sd`` (population): of the values of
+    levels, [arms, L] in the order of the cast. ``lost``: by arm, parts whose values cannot be
+    counted in their cells.
+
+    Of panes, canary and production: the same with [2, panes, ...]."""
 
     cells: Counts
-    lost: frozenset[int]
     n: Counts
     mean: Floats
     sd: Floats
-
-    def beside(self, other: ArmCounts) -> ArmCounts:
-        """These arms and then those."""
-        return ArmCounts(
-            np.concatenate((self.cells, other.cells)),
-            self.lost | other.lost,
-            np.concatenate((self.n, other.n)),
-            np.concatenate((self.mean, other.mean)),
-            np.concatenate((self.sd, other.sd)),
-        )
+    lost: tuple[frozenset[int], ...] = ()
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -143,13 +136,15 @@ class Reader:
             never = (there == 0) & (nulls == 0)
             cells[:, self.absent - 1] = there
             cells[:, self.absent] = np.where(never, vector[:, _PREDICTIONS, None], nulls)
-        lost: set[int] = set()
+        lost: tuple[frozenset[int], ...] = ()
         if self.levels.unbinned:
-            for row, counts, arm in zip(cells, vector, arms, strict=True):
-                lost |= self._sketched(arm, counts, row)
-        return ArmCounts(cells, frozenset(lost), *self._moments(arms, vector))
+            lost = tuple(
+                self._sketched(arm, counts, row)
+                for row, counts, arm in zip(cells, vector, arms, strict=True)
+            )
+        return ArmCounts(cells, *self._moments(arms, vector), lost or (frozenset(),) * len(arms))
 
-    def _sketched(self, summaries: Summaries, vector: Counts, cells: Counts) -> set[int]:
+    def _sketched(self, summaries: Summaries, vector: Counts, cells: Counts) -> frozenset[int]:
         """Counts the levels whose cells are not the layout's bins; returns those it cannot."""
         levels = self.levels
         lost: set[int] = set()
@@ -165,7 +160,7 @@ class Reader:
                 found.append((levels.parts[at], sketch, buckets))
         if found:
             _recount(found, self.cast, cells)
-        return lost
+        return frozenset(lost)
 
     def _moments(
         self, arms: tuple[Summaries, ...], vector: Counts
@@ -207,6 +202,27 @@ def _recount(found: list[tuple[int, Sketch, NDArray[np.int32]]], cast: Cast, cel
         first = int(cast.starts[part])
         cells[first : first + len(some)] = counts[start : start + len(some)]
         start += len(some)
+
+
+def read_arms(cast: Cast, arms: Sequence[Summaries]) -> ArmCounts:
+    """Counts of arms in the cells of the cast but for tails, in their order. Arms of one layout are
+    read at once."""
+    layouts: dict[int, list[int]] = {}
+    for at, arm in enumerate(arms):
+        layouts.setdefault(id(arm.layout), []).append(at)
+    found = [
+        reader_of(cast, arms[places[0]].layout).read(*(arms[at] for at in places))
+        for places in layouts.values()
+    ]
+    if len(found) == 1:
+        return found[0]
+    back = np.argsort([at for places in layouts.values() for at in places])
+    cells, n, mean, sd = (
+        np.concatenate(some)[back]
+        for some in zip(*((one.cells, one.n, one.mean, one.sd) for one in found), strict=True)
+    )
+    lost = [some for one in found for some in one.lost]
+    return ArmCounts(cells, n, mean, sd, tuple(lost[at] for at in back.tolist()))
 
 
 @lru_cache(maxsize=512)

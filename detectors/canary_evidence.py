@@ -1,4 +1,4 @@
-"""The e-values of all bets of a release on one pane, in some operations on arrays.
+"""The e-values of all bets of releases on one pane, in some operations on arrays.
 
 The same evidence as :func:`detectors.conditional.log_e_values`, which says why it is exact, for the
 two families of :mod:`detectors.canary_bets`:
@@ -12,6 +12,10 @@ two families of :mod:`detectors.canary_bets`:
 Where a canary has much of the pane the second, tighter bound is used; its upper part holds at every
 z, so two steps towards the best z are enough, and only the tilt's own z must be found exactly. Bets
 on the ends of a scale, a fifth of the money, always use the first bound.
+
+Releases with the same book have a row each. What a row comes to depends on that row alone, to the
+last bit: sums are taken along the cells of a row, and what is iterated is iterated release by
+release.
 """
 
 from __future__ import annotations
@@ -42,16 +46,17 @@ _ROWS = 1 + len(SHIFTS)
 def log_e_values(
     book: Book, canary: Counts, production: Counts, n: Floats, first: Floats, rate_tilt: Floats
 ) -> Floats:
-    """Logarithms of e-values, [B].
+    """Logarithms of e-values, [..., B].
 
-    ``canary``, ``production``: counts of all cells, [C]; ``n``: the canary's of each part, [M];
-    ``first``: the sum of its values, [M]; ``rate_tilt``: logarithm of the tolerated odds of each
-    rate, [Q]. What is said of parts without events of both arms means nothing."""
-    found = np.zeros(len(book.owner))
+    ``canary``, ``production``: counts of all cells, [..., C]; ``n``: the canary's of each part,
+    [..., M]; ``first``: the sum of its values, [..., M]; ``rate_tilt``: logarithm of the tolerated
+    odds of each rate, [..., Q]. What is said of parts without events of both arms means nothing."""
+    found = np.zeros((*n.shape[:-1], len(book.owner)))
     pooled = canary + production
-    total = np.maximum(np.add.reduceat(pooled, book.cast.starts).astype(np.float64), 1.0)
+    total = np.add.reduceat(pooled, book.cast.starts, axis=-1)
+    total = np.maximum(total.astype(np.float64), 1.0)
     if len(book.ranges.bet):
-        found[book.ranges.bet] = _on_ranges(book, canary, pooled, n, total, rate_tilt)
+        found[..., book.ranges.bet] = _on_ranges(book, canary, pooled, n, total, rate_tilt)
     if len(book.shifts.owner):
         _on_levels(found, book, canary, pooled, n, total, first)
     return found
@@ -64,20 +69,23 @@ def _on_ranges(
     tilt = bets.tilt
     magnitude = bets.magnitude
     if len(bets.on_rate):
-        tilt, magnitude = tilt.copy(), magnitude.copy()
-        at_rate = rate_tilt[bets.rate_of]
-        tilt[bets.on_rate] = bets.sign[bets.on_rate] * at_rate
-        magnitude[bets.on_rate] += at_rate
+        shape = (*n.shape[:-1], len(bets.bet))
+        tilt, magnitude = (
+            np.broadcast_to(tilt, shape).copy(),
+            np.broadcast_to(magnitude, shape).copy(),
+        )
+        at_rate = rate_tilt.take(bets.rate_of, axis=-1)
+        tilt[..., bets.on_rate] = bets.sign[bets.on_rate] * at_rate
+        magnitude[..., bets.on_rate] += at_rate
     bet = tilt + bets.log_factor
-    ours, events = n[bets.owner], total[bets.owner]
-    upto = _upto(canary)
-    drawn = (upto[bets.stop] - upto[bets.first]).astype(np.float64)
-    upto = _upto(pooled)
-    inside = (upto[bets.stop] - upto[bets.first]).astype(np.float64)
+    ours, events = n.take(bets.owner, axis=-1), total.take(bets.owner, axis=-1)
+    drawn = _within(canary, bets.first, bets.stop)
+    inside = _within(pooled, bets.first, bets.stop)
     share = inside / events
     fair = ours * (np.log1p(share * np.expm1(bet)) - np.log1p(share * np.expm1(tilt)))
-    tight = np.flatnonzero(ours > TIGHT_SHARE * events)
-    if len(tight):
+    tight = ours > TIGHT_SHARE * events
+    if tight.any():
+        bet, tilt = np.broadcast_to(bet, tight.shape), np.broadcast_to(tilt, tight.shape)
         bound = _tight_range(inside[tight], ours[tight], events[tight], bet[tight], tilt[tight])
         fair[tight] = np.minimum(fair[tight], bound)
     log_e: Floats = bets.log_factor * drawn - fair - _ROUNDING * ours * magnitude
@@ -125,40 +133,58 @@ def _on_levels(
     total: Floats,
     first: Floats,
 ) -> None:
-    bets = book.shifts
-    ours, events = n[bets.owner], total[bets.owner]
-    counts = pooled[bets.cells].astype(np.float64)
-    weights = bets.weights
-    shared = weights * (counts / events[bets.level_of])
-    sums = np.add.reduceat(shared, bets.starts, axis=1)
+    bets, weights = book.shifts, book.shifts.weights
+    levels, width = len(bets.owner), len(bets.cells)
+    ours, events = n.take(bets.owner, axis=-1), total.take(bets.owner, axis=-1)
+    counts = pooled.take(bets.cells, axis=-1).astype(np.float64)
+    shares = counts / events.take(bets.level_of, axis=-1)
+    sums = np.empty((*n.shape[:-1], len(weights), levels))
+    # A release after the other: what is multiplied and summed stays in the processor's cache.
+    shared = np.empty(weights.shape)
+    for row, into in zip(shares.reshape(-1, width), _rows(sums), strict=True):
+        np.multiply(weights, row, out=shared)
+        np.add.reduceat(shared, bets.starts, axis=1, out=into)
     logs = np.log(sums)
-    fair = logs.reshape(2, _ROWS, -1)
-    fair = (ours * (fair - fair[:, :1])).reshape(logs.shape)
+    fair = logs.reshape(*n.shape[:-1], 2, _ROWS, levels)
+    fair = (ours[..., None, None, :] * (fair - fair[..., :1, :])).reshape(logs.shape)
     tight = ours > TIGHT_SHARE * events
     if tight.any():
-        fair[:, tight] = np.minimum(
-            fair[:, tight], _tight_shifts(book, weights, counts, ours, events, logs, tight)
+        by_row = zip(
+            *(one.reshape(-1, one.shape[-1]) for one in (counts, ours, events, tight)),
+            *map(_rows, (logs, fair)),
+            strict=True,
         )
-    gained = bets.shift * first[bets.owner][bets.level]
-    found[bets.bet] = (
-        gained - fair[bets.row, bets.level] - _ROUNDING * bets.magnitude * ours[bets.level]
+        for cells, some, of, chosen, log, into in by_row:
+            if chosen.any():
+                bound = _tight_shifts(book, weights, cells, some, of, log, chosen)
+                into[:, chosen] = np.minimum(into[:, chosen], bound)
+    at_shift = bets.owner[bets.level]
+    owed = fair.reshape(*n.shape[:-1], -1).take(bets.row * levels + bets.level, axis=-1)
+    found[..., bets.bet] = (
+        bets.shift * first.take(at_shift, axis=-1)
+        - owed
+        - _ROUNDING * bets.magnitude * n.take(at_shift, axis=-1)
     )
     if not len(bets.end_bet):
         return
     # In the tilted law: the share of an end, from the tilt's rows of both signs.
-    width = len(counts) + 1
-    tilted = np.zeros(2 * width)
-    tilted[: width - 1], tilted[width:-1] = shared[UP * _ROWS], shared[DOWN * _ROWS]
-    inside = np.add.reduceat(tilted, bets.end_edges)[::2]
-    upto = _upto(canary[bets.cells])
-    drawn = (upto[bets.end_stop] - upto[bets.end_first]).astype(np.float64)
-    share = inside / sums[bets.end_row, bets.end_level]
-    at_end = ours[bets.end_level]
-    found[bets.end_bet] = (
+    tilted = np.zeros((*n.shape[:-1], 2 * width + 2))
+    tilted[..., :width] = weights[UP * _ROWS] * shares
+    tilted[..., width + 1 : -1] = weights[DOWN * _ROWS] * shares
+    inside = np.add.reduceat(tilted, bets.end_edges, axis=-1)[..., ::2]
+    drawn = _within(canary.take(bets.cells, axis=-1), bets.end_first, bets.end_stop)
+    of = sums.reshape(*n.shape[:-1], -1).take(bets.end_row * levels + bets.end_level, axis=-1)
+    at_end = ours.take(bets.end_level, axis=-1)
+    found[..., bets.end_bet] = (
         bets.end_log * drawn
-        - at_end * np.log1p(np.expm1(bets.end_log) * share)
+        - at_end * np.log1p(np.expm1(bets.end_log) * (inside / of))
         - _ROUNDING * bets.end_magnitude * at_end
     )
+
+
+def _rows(values: Floats) -> Floats:
+    """The last two axes of each release."""
+    return values.reshape(-1, *values.shape[-2:])
 
 
 def _tight_shifts(
@@ -235,8 +261,8 @@ def _stirling_error(x: Floats) -> Floats:
     return np.where(x > 32.0, large, direct)
 
 
-def _upto(counts: Counts) -> Counts:
-    """Sums of all cells before each, and of all: [C + 1]."""
-    found = np.zeros(len(counts) + 1, np.int64)
-    np.cumsum(counts, out=found[1:])
-    return found
+def _within(counts: Counts, first: Indices, stop: Indices) -> Floats:
+    """Sums of the cells from ``first`` up to ``stop``: [..., len(first)]."""
+    upto = np.zeros((*counts.shape[:-1], counts.shape[-1] + 1), np.int64)
+    np.cumsum(counts, axis=-1, out=upto[..., 1:])
+    return (upto.take(stop, axis=-1) - upto.take(first, axis=-1)).astype(np.float64)

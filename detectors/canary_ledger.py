@@ -1,7 +1,8 @@
 """Everything that is remembered of a canary, in flat arrays, and how a pane is entered.
 
-A pane costs some operations on arrays whatever the number of columns. Two questions are asked of
-each part (a measure of a column), and both may stay open:
+A pane costs some operations on arrays whatever the number of columns, and of releases: those with
+the same book are entered together, as rows (:mod:`detectors.canary_rows`). Two questions are asked
+of each part (a measure of a column), and both may stay open:
 
 - *Is it worse than its margin?* The wealth of exact conditional bets
   (:mod:`detectors.conditional`); proven, it fails the canary. Exact given the pooled panes as long
@@ -38,7 +39,7 @@ Flags = NDArray[np.bool_]
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Tallies:
-    """By part, [M]. ``n``, ``n_against``: events of both arms in all panes that had both;
+    """By part, [..., M]. ``n``, ``n_against``: events of both arms in all panes that had both;
     ``unmatched``: events in panes that lacked the other arm; ``first_ms``, ``last_ms``: of the
     panes that had both."""
 
@@ -55,7 +56,9 @@ class Ledger:
     taught for a pane so far, [M]; ``sequences``: of the means of levels; of others their variances
     per unit, as those of shares follow from the shares, [M]; ``cases``: the canary's events in each
     share that is held to a limit, and ``usual``: how many they would be with production's shares of
-    the same panes, [H]."""
+    the same panes, [H].
+
+    Of releases together all but ``bets`` have a row for each: [releases, ...]."""
 
     cast: Cast
     bets: Counts
@@ -68,7 +71,8 @@ class Ledger:
     usual: Floats
 
     def factor(self, settings: CanarySettings) -> Floats:
-        """By what evidence is divided and variance multiplied, from earlier panes alone, [M]."""
+        """By what evidence is divided and variance multiplied, from earlier panes alone,
+        [..., M]."""
         return settings.inflation * np.maximum(self.dispersion.factor, self.learnt)
 
 
@@ -167,8 +171,10 @@ def entered(
     ready: Flags,
     variance: ArmVariance | None = None,
 ) -> Ledger:
-    """The ledger after a pane. ``ready``: the parts whose cells were fixed before it, [M]; of them
-    only those with events in both arms learn something. Never raises for what the counts hold."""
+    """The ledger after a pane. ``ready``: the parts whose cells were fixed before it, [..., M]; of
+    them only those with events in both arms learn something. Never raises for what the counts hold.
+
+    What becomes of a release is the same, bit for bit, whichever others are entered with it."""
     with np.errstate(all="ignore"):
         return _entered(ledger, book, settings, start_ms, length_ms, arms, ready, variance)
 
@@ -196,9 +202,10 @@ def _entered(
     rates = cast.rates
     # Bets on a rate need to know about where it lies.
     bet_on = seen.copy()
-    bet_on[rates] &= old.n[rates] + old.n_against[rates] >= settings.fix_events
-    cases, usual = ledger.cases[cast.rate_share], ledger.usual[cast.rate_share]
-    n, m = old.n[rates], old.n_against[rates]
+    n, m = old.n.take(rates, axis=-1), old.n_against.take(rates, axis=-1)
+    bet_on[..., rates] &= n + m >= settings.fix_events
+    cases = ledger.cases.take(cast.rate_share, axis=-1)
+    usual = ledger.usual.take(cast.rate_share, axis=-1)
     pooled = (cases + usual * (m / np.maximum(n, 1)) + 0.5) / (n + m + 1.0)
     odds = tolerated_odds(pooled, book.margin[rates], settings.host_effect, book.floor[rates])
     log_e = log_e_values(
@@ -212,17 +219,21 @@ def _entered(
     # From earlier panes alone: an e-value to a power of at most 1 is still one.
     factor = settings.inflation * np.maximum(ledger.dispersion.factor, learnt)
     wealth = ledger.wealth.step(
-        book, log_e / factor[book.owner], bet_on, start_ms, settings.burst * cast.needed
+        book,
+        log_e / factor.take(book.owner, axis=-1),
+        bet_on,
+        start_ms,
+        settings.burst * cast.needed,
     )
     values = _values(cast, arms, pane)
     sequences = ledger.sequences.step(values, seen, settings.alpha, settings.narrowest_after)
     owner = cast.held_owner
-    upto = np.zeros((2, cast.width + 1), np.int64)
-    arms.cells.cumsum(axis=1, out=upto[:, 1:])
-    held = upto[:, cast.held_stop] - upto[:, cast.held_first]
-    add = seen[owner]
+    upto = np.zeros((*arms.cells.shape[:-1], cast.width + 1), np.int64)
+    arms.cells.cumsum(axis=-1, out=upto[..., 1:])
+    held = upto.take(cast.held_stop, axis=-1) - upto.take(cast.held_first, axis=-1)
+    add = seen.take(owner, axis=-1)
     # What production's share of this pane would be of the canary's events.
-    scaled = held[1] * (pane.n / np.maximum(pane.m, 1))[owner]
+    scaled = held[1] * (pane.n / np.maximum(pane.m, 1)).take(owner, axis=-1)
     return Ledger(
         cast,
         book.bets,
@@ -254,9 +265,9 @@ def _told(
 
 def _values(cast: Cast, arms: ArmCounts, pane: Differences) -> PaneValues:
     """What the sequences compare in this pane: means of levels, and of others a unit."""
-    n = np.empty((2, len(pane.n)), np.int64)
+    n = np.empty((2, *pane.n.shape), np.int64)
     n[0], n[1] = pane.n, pane.m
     mean, sd = np.zeros(n.shape), np.ones(n.shape)
     levels = cast.levels
-    n[:, levels], mean[:, levels], sd[:, levels] = arms.n, arms.mean, arms.sd
+    n[..., levels], mean[..., levels], sd[..., levels] = arms.n, arms.mean, arms.sd
     return PaneValues(n, mean, sd)

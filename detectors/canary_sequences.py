@@ -16,7 +16,8 @@ Flags = NDArray[np.bool_]
 
 @dataclass(frozen=True, slots=True, eq=False)
 class PaneValues:
-    """Both arms in one pane: ``n`` values, their mean and population standard deviation; [2, S]."""
+    """Both arms in one pane: ``n`` values, their mean and population standard deviation; each
+    [2, ..., S]."""
 
     n: Counts
     mean: Floats
@@ -25,7 +26,7 @@ class PaneValues:
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Sequences:
-    """The fields of :class:`DifferenceSequence`, [S] each."""
+    """The fields of :class:`DifferenceSequence`, [..., S] each."""
 
     n: Counts
     n_against: Counts

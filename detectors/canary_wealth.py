@@ -1,4 +1,7 @@
-"""The wealth of all bets of a release: :class:`detectors.e_process.EProcess` of many measures."""
+"""The wealth of all bets of a release: :class:`detectors.e_process.EProcess` of many measures.
+
+Of several releases with the same bets the arrays have one row each, and nothing of a row depends on
+the others."""
 
 from __future__ import annotations
 
@@ -18,7 +21,7 @@ Flags = NDArray[np.bool_]
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Wealth:
-    """``log_wealth``, ``onset_ms``: of each bet, [B]; the others of each part, [M]: ``panes`` that
+    """``log_wealth``, ``onset_ms``: of each bet, [..., B]; of each part, [..., M]: ``panes`` that
     were bet on, ``evidence`` (ln of all its wealth), its ``peak``, and ``peak_onset_ms``: since
     when the bet that led then had been winning."""
 
@@ -30,8 +33,8 @@ class Wealth:
     peak_onset_ms: Indices
 
     def step(self, book: Book, log_e: Floats, bet_on: Flags, start_ms: int, cap: Floats) -> Wealth:
-        """After a pane with e-values e**``log_e`` [B]; ``bet_on``: the parts it says something of,
-        [M]; ``cap``: of what one pane may add, [M]."""
+        """After a pane with e-values e**``log_e`` [..., B]; ``bet_on``: the parts it says something
+        of, [..., M]; ``cap``: of what one pane may add, [M]."""
         owner, betting, starts = book.owner, book.betting, book.starts
         if not len(betting):
             return self
@@ -41,39 +44,57 @@ class Wealth:
         else:
             later = np.maximum(t, 1)
             new = np.where(t == 0, math.log(AT_ONCE), np.log((1.0 - AT_ONCE) / later / (later + 1)))
-        put_in = new[owner] + book.log_part
+        put_in = new.take(owner, axis=-1) + book.log_part
         onset = np.where(put_in > self.log_wealth, start_ms, self.onset_ms)
         gain = np.minimum(np.where(np.isnan(log_e), 0.0, log_e), cap[owner])
-        wealth = np.logaddexp(self.log_wealth, put_in) + gain
-        if not bet_on[betting].all():
-            on = bet_on[owner]
+        wealth = _log_of_sum(self.log_wealth, put_in) + gain
+        moved = bet_on.take(betting, axis=-1)
+        if not moved.all():
+            on = bet_on.take(owner, axis=-1)
             wealth = np.where(on, wealth, self.log_wealth)
             onset = np.where(on, onset, self.onset_ms)
-        best = np.full(len(t), -np.inf)
-        best[betting] = np.maximum.reduceat(wealth, starts)
-        known = np.where(np.isfinite(best), best, 0.0)[owner]
-        total = np.add.reduceat(np.exp(wealth - known), starts)
+        best = np.maximum.reduceat(wealth, starts, axis=-1)
+        known = np.where(np.isfinite(best), best, 0.0)
+        held = book.bets[betting]
+        total = np.add.reduceat(np.exp(wealth - known.repeat(held, axis=-1)), starts, axis=-1)
         evidence = self.evidence.copy()
-        moved = bet_on[betting]
-        evidence[betting[moved]] = best[betting[moved]] + np.log(total[moved])
+        evidence[..., betting] = np.where(
+            moved, best + np.log(total), self.evidence.take(betting, axis=-1)
+        )
         peak, since = self.peak, self.peak_onset_ms
         higher = np.flatnonzero(evidence > peak)
         if len(higher):
             peak, since = peak.copy(), since.copy()
-            peak[higher] = evidence[higher]
-            leading = np.flatnonzero(wealth == best[owner])
-            leader = leading[np.searchsorted(owner[leading], higher)]
-            since[higher] = onset[leader]
+            peak.reshape(-1)[higher] = evidence.reshape(-1)[higher]
+            # Places among the bets of all rows: the first that leads from where a part's begin.
+            leading = np.flatnonzero(wealth == best.repeat(held, axis=-1))
+            row, part = np.divmod(higher, len(book.bets))
+            begins = row * len(owner) + (book.bets.cumsum() - book.bets)[part]
+            leader = leading[leading.searchsorted(begins)]
+            since.reshape(-1)[higher] = onset.reshape(-1)[leader]
         return Wealth(wealth, onset, t + bet_on, evidence, peak, since)
 
     def leading_since(self, bets: Indices) -> Indices:
-        """When the bet that leads now among those of each part began to win; 0 without bets.
-        ``bets``: how many each part has, [M]."""
-        found = np.zeros(len(bets), np.int64)
+        """When the bet that leads now among those of each part began to win, [..., M]; 0 without
+        bets. ``bets``: how many each part has, [M]."""
+        found = np.zeros(self.panes.shape, np.int64)
         betting = np.flatnonzero(bets)
         if len(betting):
             starts = (bets.cumsum() - bets)[betting]
-            best = np.maximum.reduceat(self.log_wealth, starts)
-            leading = np.flatnonzero(self.log_wealth == best.repeat(bets[betting]))
-            found[betting] = self.onset_ms[leading[leading.searchsorted(starts)]]
+            best = np.maximum.reduceat(self.log_wealth, starts, axis=-1)
+            leading = np.flatnonzero(self.log_wealth == best.repeat(bets[betting], axis=-1))
+            width = self.log_wealth.shape[-1]
+            rows = np.arange(self.log_wealth.size // width) * width
+            begins = (rows[:, None] + starts).ravel()
+            leader = leading[leading.searchsorted(begins)]
+            found[..., betting] = self.onset_ms.reshape(-1)[leader].reshape(best.shape)
         return found
+
+
+def _log_of_sum(first: Floats, second: Floats) -> Floats:
+    """ln(e**first + e**second), like np.logaddexp, which takes several times as long. The second
+    is finite."""
+    larger = np.maximum(first, second)
+    smaller = np.minimum(first, second)
+    found: Floats = larger + np.log1p(np.exp(smaller - larger))
+    return found

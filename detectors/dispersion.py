@@ -31,10 +31,10 @@ _MOST = 1e300
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Differences:
-    """Both arms of one pane, by measure, [M]: values ``n`` and ``m`` (of production), ``first``:
-    the sum of the canary's; ``gap``: the difference of means in standard deviations of the pooled
-    pane; ``weight``: 1 / (1/n + 1/m). ``known``: where there is a gap: both arms have values, and
-    they vary."""
+    """Both arms of one pane, by measure, [..., M]: values ``n`` and ``m`` (of production),
+    ``first``: the sum of the canary's; ``gap``: the difference of means in standard deviations of
+    the pooled pane; ``weight``: 1 / (1/n + 1/m). ``known``: where there is a gap: both arms have
+    values, and they vary."""
 
     n: Counts
     m: Counts
@@ -47,16 +47,17 @@ class Differences:
 def differences(
     canary: Counts, production: Counts, values: Floats, starts: Counts, owner: Counts
 ) -> Differences:
-    """``canary``, ``production``: counts [C] of the cells of all measures, one after the other,
-    that stand for ``values`` [C]; ``starts``: where each measure's begin, [M]; ``owner``: the
-    measure of each cell, [C]."""
-    n, m = np.add.reduceat(canary, starts), np.add.reduceat(production, starts)
-    first = np.add.reduceat(canary * values, starts)
-    usual = np.add.reduceat(production * values, starts)
+    """``canary``, ``production``: counts [..., C] of the cells of all measures, one after the
+    other, that stand for ``values`` [C]; ``starts``: where each measure's begin, [M]; ``owner``:
+    the measure of each cell, [C]."""
+    n, m = np.add.reduceat(canary, starts, axis=-1), np.add.reduceat(production, starts, axis=-1)
+    first = np.add.reduceat(canary * values, starts, axis=-1)
+    usual = np.add.reduceat(production * values, starts, axis=-1)
     ours, theirs = np.maximum(n, 1).astype(np.float64), np.maximum(m, 1).astype(np.float64)
     total = ours + theirs
     centre = (first + usual) / total
-    squares = np.add.reduceat((canary + production) * (values - centre[owner]) ** 2, starts)
+    apart = values - centre.take(owner, axis=-1)
+    squares = np.add.reduceat((canary + production) * (apart * apart), starts, axis=-1)
     known = (n > 0) & (m > 0) & (squares > 0)
     spread = np.sqrt(np.where(known, squares, 1.0) / (total - 1.0))
     gap = (first / ours - usual / theirs) / spread
@@ -65,7 +66,7 @@ def differences(
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Dispersion:
-    """Of each measure, [M], sums over ``panes``: ``weight`` and ``weighted`` give the mean
+    """Of each measure, [..., M], sums over ``panes``: ``weight`` and ``weighted`` give the mean
     difference in standard deviations; ``squares`` and ``products`` are of residuals and of
     neighbouring ones; ``last`` is the last residual."""
 
@@ -83,7 +84,7 @@ class Dispersion:
 
     @property
     def factor(self) -> Floats:
-        """By what evidence is divided: at least 1, [M]."""
+        """By what evidence is divided: at least 1, [..., M]."""
         judged = (self.panes >= FEWEST_PANES) & (self.squares > 0)
         squares, panes = np.where(judged, self.squares, 1.0), np.maximum(self.panes, 1)
         # Not np.clip: it costs several times as much on short arrays.
@@ -93,7 +94,7 @@ class Dispersion:
         return np.where(judged, np.minimum(np.maximum(found, 1.0), _MOST), 1.0)
 
     def step(self, pane: Differences, seen: Flags) -> Dispersion:
-        """After a pane; ``seen``: which measures it says something of, [M]. A pane without
+        """After a pane; ``seen``: which measures it says something of, [..., M]. A pane without
         variation, or with an empty arm, changes nothing."""
         weight = self.weight + pane.weight
         weighted = self.weighted + pane.weight * pane.gap

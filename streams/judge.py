@@ -19,7 +19,8 @@ from detectors.reference import Reference, layout_for
 from detectors.release import ALL, OTHER, Role
 from detectors.thresholds import Asked, Place, ThresholdSettings, judge_all
 from streams.comparing import comparisons, main_production, shown_block
-from streams.evidence import Entry, Evidence, EvidenceKey, EvidenceSettings
+from streams.evidence import Evidence, EvidenceSettings
+from streams.evidence_entry import Entry, EvidenceKey
 from streams.figures import window_rows
 from streams.intervals import Intervals
 from streams.learning import learn, learning_key, teaches

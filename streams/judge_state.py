@@ -22,7 +22,7 @@ import msgspec
 from detectors.layout import Kind, Layout
 from detectors.reference import Reference, layout_for
 from streams.changelog import Changelog, acknowledged
-from streams.evidence import (
+from streams.evidence_entry import (
     BUDGET_KEY,
     Entry,
     EvidenceKey,

@@ -64,7 +64,7 @@ def panes_to_fail(
             ours = np.stack((CANARY - failed, failed), axis=1)
             theirs = np.stack((PRODUCTION - failing, failing), axis=1)
         cells = np.stack((ours.ravel(), theirs.ravel()))
-        arms = ArmCounts(cells, frozenset(), moments.astype(np.int64), moments, moments)
+        arms = ArmCounts(cells, moments.astype(np.int64), moments, moments)
         ready = np.ones(runs, np.bool_)
         ledger = entered(ledger, book, settings, t * 1000, 1000, arms, ready)
         failed = ledger.wealth.peak >= cast.needed
