@@ -9,10 +9,11 @@ import numpy as np
 import pyarrow as pa
 
 from bench.measure import Spread, cpu_seconds
-from detectors.canary import CanaryState, findings_of, step, verdict
+from detectors.canary import CanaryState, step, verdict
 from detectors.canary_bytes import from_bytes, to_bytes
 from detectors.canary_metric import ArmsPane
 from detectors.canary_rules import CanarySettings
+from detectors.canary_verdict import findings_of
 from detectors.layout import HEADERS, Header, Layout
 from detectors.release import Release, Role
 from detectors.summary import Summaries

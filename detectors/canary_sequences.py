@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 
 import numpy as np
@@ -12,6 +13,10 @@ from detectors.confidence_sequence import DifferenceSequence, best_ratio
 Floats = NDArray[np.float64]
 Counts = NDArray[np.int64]
 Flags = NDArray[np.bool_]
+
+_ROUNDS = 60
+_NEAR = 2.0**-11
+_MOST_EVENTS = float(1 << 60)
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -85,3 +90,43 @@ class Sequences:
             self.skipped,
         )
         return list(map(DifferenceSequence, *(column.tolist() for column in columns)))
+
+
+def half_widths(variance: Floats, r2: Floats, n: Counts, alpha: float, factor: Floats) -> Floats:
+    """:func:`detectors.confidence_sequence.half_width` of many at once, after ``n`` canary values;
+    NaN where nothing is known."""
+    spread, unit = factor, r2 / variance
+    inside = (spread + unit) * (np.log1p(spread / unit) - 2.0 * math.log(alpha))
+    half = np.sqrt(variance) * (np.sqrt(inside) / n)
+    known = (n > 0) & (variance > 0) & (unit > 0) & np.isfinite(unit) & np.isfinite(spread)
+    return np.where(known, half, np.nan)
+
+
+def events_until(
+    variance: Floats, r2: Floats, n: Counts, room: Floats, alpha: float, factor: Floats
+) -> Floats:
+    """How many further canary values make half the interval shorter than ``room``, if panes stay
+    as they were; NaN where it never is, or nothing is known. All of one shape, and each by itself.
+
+    With x = V / r2 and L = (ln(1 + x) - 2 ln alpha) / scale the length is right where
+    x**2 = L (x + 1). L hardly changes with x, so a few rounds are enough.
+    """
+    half = half_widths(variance, r2, n, alpha, factor)
+    per_value = factor / n * (variance / r2)
+    scale = room * (room / r2) / per_value / per_value
+    open_ = (room > 0) & ~np.isnan(half) & (per_value > 0) & (scale > 0) & np.isfinite(1.0 / scale)
+    x = np.where(open_, per_value * n, 1.0)
+    scale = np.where(open_, scale, 1.0)
+    moving = open_ & ~(half < room)
+    for _ in range(_ROUNDS):
+        if not moving.any():
+            break
+        inside = (np.log1p(x) - 2.0 * math.log(alpha)) / scale
+        next_x = 0.5 * (inside + np.sqrt(inside * (inside + 4.0)))
+        near = np.abs(next_x - x) <= _NEAR * next_x
+        x = np.where(moving, next_x, x)
+        moving &= ~near
+    # A little more than the root, which is found from both sides.
+    events = np.ceil(x / per_value * (1.0 + 4.0 * _NEAR))
+    found = np.where(open_ & (events < _MOST_EVENTS), np.maximum(events - n, 1.0), np.nan)
+    return np.where((room > 0) & (half < room), 0.0, found)

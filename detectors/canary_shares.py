@@ -17,99 +17,115 @@ and how many they would be with production's shares of the same panes.
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, fields, replace
 
 import numpy as np
 from numpy.typing import NDArray
 
 from detectors.canary_book import Book
 from detectors.canary_ledger import Ledger
-from detectors.confidence_sequence import Interval
 
 Floats = NDArray[np.float64]
+Indices = NDArray[np.int64]
+Flags = NDArray[np.bool_]
 
 LEAST_SHARE = 0.005
 """Of all events: by so much a category's share may always differ."""
 
 
-@dataclass(frozen=True, slots=True)
-class ClosestShare:
-    """The share that is nearest to its limit, or farthest beyond. ``difference``: of the canary's
-    share from production's; ``margin``: by how much it may differ that way (NaN where that is taken
-    off already); ``variance`` and ``r2`` of the sequence that decides, half its interval's length
-    and the ``room`` for it; ``inside``: whether *all* shares are inside; ``rarest``: the lowest
-    share at a limit."""
+@dataclass(frozen=True, slots=True, eq=False)
+class Nearest:
+    """Of each part the difference that is nearest to its limit, or farthest beyond; [..., parts].
 
-    difference: Interval
-    margin: float
-    variance: float
-    r2: float
-    half: float
-    room: float
-    inside: bool
-    rarest: float
+    ``estimate``, ``low``, ``high``: canary less production, with its interval; ``margin``: by how
+    much it may differ that way (NaN where that is taken off already); ``variance`` and ``r2`` of
+    the sequence that decides, half its interval's length and the ``room`` for it; ``inside``:
+    whether all that is limited lies inside; ``rarest``: the lowest share at a limit (NaN: no
+    shares). NaN where nothing is known."""
+
+    estimate: Floats
+    low: Floats
+    high: Floats
+    margin: Floats
+    variance: Floats
+    r2: Floats
+    half: Floats
+    room: Floats
+    inside: Flags
+    rarest: Floats
 
 
-def closest_shares(
+def unknown(shape: tuple[int, ...]) -> Nearest:
+    """Where nothing is known."""
+    found = [np.full(shape, np.nan) for _ in fields(Nearest)]
+    return replace(Nearest(*found), inside=np.zeros(shape, np.bool_))
+
+
+def nearest_shares(
     ledger: Ledger, book: Book, factor: Floats, alpha: float
-) -> list[ClosestShare | None]:
-    """For each part; None for levels and before the first pane that had both arms. ``factor``: by
-    what variances are multiplied, [M]; ``alpha``: of each interval."""
-    cast, unit = ledger.cast, ledger.sequences
-    found: list[ClosestShare | None] = [None] * len(cast.parts)
-    owner = cast.held_owner
-    if not len(owner):
-        return found
+) -> tuple[Indices, Nearest]:
+    """The parts that have shares with limits, and of each the share that is nearest to its own.
+    ``factor``: by what variances are multiplied, [..., M]; ``alpha``: of each interval."""
+    cast, unit, owner = ledger.cast, ledger.sequences, ledger.cast.held_owner
+    parts, starts, sizes = np.unique(owner, return_index=True, return_counts=True)
+    if not len(parts):
+        return parts, unknown((*unit.n.shape[:-1], 0))
     with np.errstate(all="ignore"):
-        n = np.maximum(unit.n, 1).astype(np.float64)[owner]
+        n = np.maximum(unit.n, 1).astype(np.float64).take(owner, axis=-1)
         limits = _limits(ledger, book, n)
         estimate = (ledger.cases - ledger.usual) / n
-        against = np.maximum(unit.variance[owner] - n, 0.0)
+        against = np.maximum(unit.variance.take(owner, axis=-1) - n, 0.0)
         variance = n * limits.ours + against * limits.theirs
-        r2 = unit.r2[owner] * limits.ours
-        noise = factor[owner] * variance
+        r2 = unit.r2.take(owner, axis=-1) * limits.ours
+        noise = factor.take(owner, axis=-1) * variance
         half = np.sqrt((noise + r2) * (np.log1p(noise / r2) - 2.0 * math.log(alpha))) / n
         room = limits.room - np.stack((estimate, -estimate))
         slack = np.where(limits.asked, room - half, np.inf)
     # What is not a number is farthest.
     slack = np.where(np.isnan(slack), -np.inf, slack)
-    nearer = (slack[1] < slack[0]).astype(np.int64)
     least = slack.min(axis=0)
-    parts, starts = np.unique(owner, return_index=True)
-    worst = np.minimum.reduceat(least, starts)
-    rarest = np.minimum.reduceat(limits.most, starts)
-    at = np.flatnonzero(least == np.repeat(worst, np.diff(starts, append=len(owner))))
-    at = at[np.searchsorted(owner[at], parts)]
-    side = nearer[at]
-    known = (unit.n > 0) & (unit.variance > 0) & (unit.r2 > 0)
-    tails = np.isfinite(cast.held_beyond[at])
-    rows = zip(
-        parts.tolist(),
-        known[parts].tolist(),
-        estimate[at].tolist(),
-        half[0, at].tolist(),
-        half[1, at].tolist(),
-        np.where(tails, np.nan, limits.room[side, at]).tolist(),
-        variance[side, at].tolist(),
-        r2[side, at].tolist(),
-        half[side, at].tolist(),
-        room[side, at].tolist(),
-        (worst > 0).tolist(),
-        rarest.tolist(),
-        strict=True,
+    worst = np.minimum.reduceat(least, starts, axis=-1)
+    # The first of each part, among those of all rows.
+    nearest = np.flatnonzero(least == worst.repeat(sizes, axis=-1))
+    rows = np.arange(least.size // len(owner)) * len(owner)
+    at = nearest[nearest.searchsorted((rows[:, None] + starts).ravel())].reshape(worst.shape)
+    down = (slack[1] < slack[0]).reshape(-1)[at]
+
+    def chosen(values: Floats) -> Floats:
+        return values.reshape(-1)[at]
+
+    def that_way(values: Floats) -> Floats:
+        return np.where(down, chosen(values[1]), chosen(values[0]))
+
+    up_to, down_to = chosen(half[0]), chosen(half[1])
+    tails = np.isfinite(cast.held_beyond)[at % len(owner)]
+    known = ((unit.n > 0) & (unit.variance > 0) & (unit.r2 > 0)).take(parts, axis=-1)
+    share = chosen(estimate)
+    rarest = np.minimum.reduceat(limits.most, starts, axis=-1)
+
+    def where_known(values: Floats) -> Floats:
+        return np.where(known, values, np.nan)
+
+    return parts, Nearest(
+        where_known(share),
+        where_known(share - down_to),
+        where_known(share + up_to),
+        where_known(np.where(tails, np.nan, that_way(limits.room))),
+        where_known(that_way(variance)),
+        where_known(that_way(r2)),
+        where_known(that_way(half)),
+        where_known(that_way(room)),
+        known & (worst > 0),
+        where_known(rarest),
     )
-    for part, there, chosen, up, down, *more in rows:
-        if there:
-            found[part] = ClosestShare(Interval(chosen, chosen - down, chosen + up), *more)
-    return found
 
 
 @dataclass(frozen=True, slots=True, eq=False)
 class _Limits:
-    """Of both ways, up and down, and every share, [2, H]: ``room``: how far it may go; ``ours`` and
-    ``theirs``: the variance of one event of either arm, the canary's as it would be at the upper
-    limit, so that few cases do not show too little; ``asked``: whether that way is limited.
-    ``most``: the share at the upper limit, [H]."""
+    """Of both ways, up and down, and every share, [2, ..., H]: ``room``: how far it may go;
+    ``ours`` and ``theirs``: the variance of one event of either arm, the canary's as it would be at
+    the upper limit, so that few cases do not show too little; ``asked``: whether that way is
+    limited. ``most``: the share at the upper limit, [..., H]."""
 
     room: Floats
     ours: Floats
@@ -121,7 +137,8 @@ class _Limits:
 def _limits(ledger: Ledger, book: Book, n: Floats) -> _Limits:
     cast, owner = ledger.cast, ledger.cast.held_owner
     # Half an event more: none seen is not none there.
-    usual = np.minimum(ledger.usual / n + 0.5 / (ledger.sequences.n_against[owner] + 1.0), 1.0)
+    against = ledger.sequences.n_against.take(owner, axis=-1)
+    usual = np.minimum(ledger.usual / n + 0.5 / (against + 1.0), 1.0)
     both, tail = cast.held_both, np.isfinite(cast.held_beyond)
     usual = np.where(tail, cast.held_beyond, usual)
     margin = np.where(tail, 0.0, book.margin[owner])
@@ -141,6 +158,6 @@ def _limits(ledger: Ledger, book: Book, n: Floats) -> _Limits:
         room,
         np.stack((most * (1.0 - most), spread)),
         np.stack((up, down)) ** 2 * spread,
-        np.stack((np.ones_like(both), both)),
+        np.stack(np.broadcast_arrays(np.ones(usual.shape, np.bool_), both)),
         most,
     )

@@ -20,10 +20,6 @@ from __future__ import annotations
 import math
 from dataclasses import dataclass, replace
 
-_ROUNDS = 60
-_NEAR = 2.0**-11
-_MOST_EVENTS = float(1 << 60)
-
 
 @dataclass(frozen=True, slots=True)
 class Arm:
@@ -113,33 +109,6 @@ def half_width(sequence: DifferenceSequence, n: float, alpha: float, factor: flo
         return math.nan
     inside = (variance + r2) * (math.log1p(variance / r2) - 2.0 * math.log(alpha))
     return math.sqrt(unit) * (math.sqrt(inside) / n)
-
-
-def events_until(
-    sequence: DifferenceSequence, room: float, alpha: float, factor: float = 1.0
-) -> int | None:
-    """How many further canary values make half the interval shorter than ``room``, if panes stay
-    as they were; None where it never is, or nothing is known."""
-    if not room > 0 or math.isnan(half_width(sequence, max(sequence.n, 1), alpha, factor)):
-        return None
-    if half_width(sequence, sequence.n, alpha, factor) < room:
-        return 0
-    # With x = V / r2 and L = (ln(1 + x) - 2 ln alpha) / scale the length is right where
-    # x**2 = L (x + 1). L hardly changes with x, so a few rounds are enough.
-    per_value = factor / sequence.n * (sequence.variance / sequence.r2)
-    scale = room * (room / sequence.r2) / per_value / per_value
-    if not (per_value > 0 and scale > 0 and math.isfinite(1.0 / scale)):
-        return None
-    x = per_value * sequence.n
-    for _ in range(_ROUNDS):
-        so_far = x
-        inside = (math.log1p(x) - 2.0 * math.log(alpha)) / scale
-        x = 0.5 * (inside + math.sqrt(inside * (inside + 4.0)))
-        if abs(x - so_far) <= _NEAR * x:
-            break
-    # A little more than the root, which is found from both sides.
-    events = x / per_value * (1.0 + 4.0 * _NEAR)
-    return max(math.ceil(events) - sequence.n, 1) if events < _MOST_EVENTS else None
 
 
 def _variance(arm: Arm) -> float:

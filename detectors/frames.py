@@ -37,9 +37,10 @@ from numpy.typing import NDArray
 from detectors import canary as canaries
 from detectors import drift, online
 from detectors.arrow_rows import UnusableColumn, read_columns
-from detectors.canary import CanaryState, CanaryVerdict
+from detectors.canary import CanaryState
 from detectors.canary_metric import ArmsPane
 from detectors.canary_rules import CanarySettings
+from detectors.canary_verdict import CanaryVerdict
 from detectors.cells import cells_of, count, rows_of
 from detectors.drift_evidence import Reading, direction, ranked, readings, size_in_words
 from detectors.drift_settings import DriftSettings

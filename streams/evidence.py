@@ -16,8 +16,8 @@ from dataclasses import dataclass, field
 
 from detectors import budget as budgets
 from detectors.budget import Budget, Stream
-from detectors.canary import CanaryVerdict
 from detectors.canary_rules import CanarySettings
+from detectors.canary_verdict import CanaryVerdict
 from detectors.drift_settings import DriftSettings
 from detectors.finding import Finding
 from detectors.online_rules import OnlineSettings

@@ -14,9 +14,10 @@ import structlog
 from detectors import canary as canaries
 from detectors import canary_bytes
 from detectors.budget import Stream
-from detectors.canary import CanaryState, CanaryVerdict
+from detectors.canary import CanaryState
 from detectors.canary_metric import ArmsPane
 from detectors.canary_rules import CanarySettings
+from detectors.canary_verdict import CanaryVerdict, findings_of
 from detectors.finding import Finding
 from detectors.layout import Kind, Layout
 from detectors.reference import Reference, layout_for
@@ -35,13 +36,15 @@ log = structlog.get_logger()
 class _Canary:
     """``production``: the version it was last compared with; ``before``: both arms together, as
     long as there are measures that wait for enough values to fix their cells; ``verdict``: computed
-    when it is asked for; ``proven``: as of `Canaries.proven`."""
+    when it is asked for; ``news``: whether there was a pane since; ``proven``: as of
+    `Canaries.proven`."""
 
     state: CanaryState
     upto_ms: int
     production: str = ""
     before: Interval | None = None
     verdict: CanaryVerdict | None = None
+    news: bool = False
     proven: bool = False
 
 
@@ -99,7 +102,7 @@ class Canaries:
                 held.before.add(arms.production)
             held.upto_ms = start_ms + self._pane_ms
             held.production = production or held.production
-            held.verdict = None
+            held.verdict, held.news = None, True
             held.proven = state.proven
         for held in self._states.values():
             if held.proven:
@@ -163,13 +166,18 @@ class Canaries:
     # --- what they say -----------------------------------------------------------------------
 
     def verdict(self, stream: Stream) -> CanaryVerdict:
-        """What is to be thought of a release."""
+        """What is to be thought of a release. All that had a pane since they were asked last are
+        asked with it, as they will be too when a window closes."""
         held = self._held(stream)
-        if held.verdict is None:
-            # What production itself does may be the cause.
-            moved = self._moved(held.production) if held.state.failed else []
-            held.verdict = canaries.verdict(held.state, self._settings, moved)
-        return held.verdict
+        if held.verdict is not None:
+            return held.verdict
+        asked = [held, *(one for one in self._states.values() if one.news and one is not held)]
+        # What production itself does may be the cause.
+        moved = [self._moved(one.production) if one.state.failed else () for one in asked]
+        found = canaries.verdict_all([one.state for one in asked], self._settings, moved)
+        for one, said in zip(asked, found, strict=True):
+            one.verdict, one.news = said, False
+        return found[0]
 
     def proven(self, stream: Stream) -> bool:
         """Whether the evidence against a release, or against its split, is complete."""
@@ -180,7 +188,7 @@ class Canaries:
         held = self._states.get(stream)
         if held is None or held.verdict is None:
             return []
-        return canaries.findings_of(held.verdict, place, f"production:{held.production}")
+        return findings_of(held.verdict, place, f"production:{held.production}")
 
     def rest(self) -> None:
         """Forget verdicts, which are large and can be worked out again."""

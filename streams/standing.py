@@ -19,7 +19,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import ClassVar
 
-from detectors.canary import CanaryVerdict
+from detectors.canary_verdict import CanaryVerdict
 from detectors.finding import Finding, Outcome
 from detectors.release import ALL, OTHER, Release, Role
 from detectors.summary import Summaries

@@ -9,7 +9,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from numpy.typing import NDArray
 
-from detectors.canary import CanaryState, step, verdict
+from detectors.canary import CanaryState, step, step_all, verdict, verdict_all
 from detectors.canary_bytes import from_bytes, to_bytes
 from detectors.canary_cells import tail_cells
 from detectors.canary_metric import ArmsPane
@@ -97,6 +97,42 @@ def test_replay_and_restart_after_every_pane_give_the_same_bytes(
     live = to_bytes(run(drawn))
     assert to_bytes(run(drawn)) == live
     assert to_bytes(run(drawn, again=True)) == live
+
+
+several = st.lists(
+    st.lists(st.tuples(columns, st.sampled_from(["edged", "free", "silent"])), max_size=4),
+    min_size=1,
+    max_size=4,
+)
+
+
+@settings(max_examples=40, deadline=None)
+@given(several)
+def test_releases_come_to_the_same_bits_whichever_others_are_judged_with_them(
+    drawn: list[list[tuple[tuple[list[float], list[float], list[int], int], str]]],
+) -> None:
+    """Each pane has a production and some releases: of the same columns or of others, with events
+    or without. Also where a canary has so much of the pane that bounds are iterated."""
+    alone = [CanaryState()] * 4
+    at_once = list(alone)
+    for t, releases in enumerate(drawn * 3):
+        layouts = {"edged": EDGED, "free": FREE, "silent": EDGED}
+        found: dict[int, ArmsPane] = {}
+        for number, (ours, kind) in enumerate(releases):
+            mine = arm(ours, layouts[kind]) if kind != "silent" else Summaries.empty(EDGED)
+            theirs = arm(releases[0][0], layouts[kind])
+            found[number] = ArmsPane(t * 1000, 1000, mine, theirs.merge(theirs))
+        for number, pane in found.items():
+            alone[number] = step(alone[number], SETTINGS, pane)
+        together = step_all([at_once[i] for i in found], SETTINGS, list(found.values()))
+        for number, state in zip(found, together, strict=True):
+            at_once[number] = state
+    for one, other in zip(alone, at_once, strict=True):
+        assert to_bytes(one) == to_bytes(other)
+    said = verdict_all(at_once, SETTINGS, [()] * 4)
+    for state, found_at_once in zip(alone, said, strict=True):
+        assert repr(found_at_once.standings) == repr(verdict(state, SETTINGS).standings)
+        assert found_at_once.reason == verdict(state, SETTINGS).reason
 
 
 @settings(max_examples=40, deadline=None)

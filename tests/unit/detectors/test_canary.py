@@ -10,10 +10,11 @@ import numpy as np
 import pyarrow as pa
 import pytest
 
-from detectors.canary import CanaryState, CanaryVerdict, findings_of, step, verdict
+from detectors.canary import CanaryState, step, verdict
 from detectors.canary_bytes import UnreadableState, from_bytes, to_bytes
 from detectors.canary_metric import ArmsPane
 from detectors.canary_rules import CanarySettings, Measure, Rule
+from detectors.canary_verdict import CanaryVerdict, findings_of
 from detectors.finding import Outcome
 from detectors.layout import HEADERS, Header
 from detectors.reference import Reference

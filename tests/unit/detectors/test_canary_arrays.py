@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from dataclasses import astuple
 
 import numpy as np
 import pytest
@@ -24,10 +25,10 @@ from detectors.canary_cast import RATE, TAIL_CELLS, Basis, Part, cast_of
 from detectors.canary_counts import reader_of
 from detectors.canary_evidence import log_e_values
 from detectors.canary_rules import Judged, Measure
-from detectors.canary_sequences import PaneValues, Sequences
+from detectors.canary_sequences import PaneValues, Sequences, events_until, half_widths
 from detectors.canary_wealth import Wealth
 from detectors.conditional import log_e_values as plain_log_e_values
-from detectors.confidence_sequence import Arm, DifferenceSequence
+from detectors.confidence_sequence import Arm, DifferenceSequence, half_width
 from detectors.dispersion import differences
 from detectors.e_process import EProcess
 from detectors.fixed_point import Grid
@@ -178,6 +179,56 @@ def test_sequences_at_once_are_those_of_each_alone() -> None:
         found = one.total, one.variance, one.within, one.r2
         wanted = other.total, other.variance, other.within, other.r2
         assert found == pytest.approx(wanted, rel=1e-12)
+
+
+def some_sequences() -> tuple[list[DifferenceSequence], Sequences]:
+    """One that knows nothing, one without variation, and some that differ in every respect."""
+    generator = np.random.default_rng(8)
+    found = [DifferenceSequence(), DifferenceSequence(5, 50)]
+    for _ in range(40):
+        n = int(generator.integers(1, 10**6))
+        total, variance, r2 = n * generator.normal(0, 0.1), n * generator.exponential(), 5000.0
+        found.append(DifferenceSequence(n, 9 * n, total, variance, 9.0 * n, r2))
+    columns = [np.array(column) for column in zip(*map(astuple, found), strict=True)]
+    return found, Sequences(*columns)
+
+
+def test_intervals_at_once_are_those_of_each_alone() -> None:
+    alone, at_once = some_sequences()
+    factor = np.linspace(1.0, 5.0, len(alone))
+    with np.errstate(all="ignore"):
+        found = half_widths(at_once.variance, at_once.r2, at_once.n, 0.05, factor)
+    wanted = [half_width(one, one.n, 0.05, by) for one, by in zip(alone, factor, strict=True)]
+    assert found.tolist() == pytest.approx(wanted, rel=1e-12, nan_ok=True)
+    assert np.isnan(found[:2]).all()
+    assert not np.isnan(found[2:]).any()
+
+
+@pytest.mark.parametrize("part", [0.1, 0.5, 0.9, 1.5])
+def test_the_further_events_are_those_that_make_each_interval_short_enough(part: float) -> None:
+    alone, at_once = some_sequences()
+    factor = np.linspace(1.0, 5.0, len(alone))
+
+    def until(rows: slice, rooms: Floats) -> list[float]:
+        variance, r2, n = at_once.variance[rows], at_once.r2[rows], at_once.n[rows]
+        found = events_until(variance, r2, n, rooms[rows], 0.05, factor[rows])
+        return list(found.tolist())
+
+    with np.errstate(all="ignore"):
+        half = half_widths(at_once.variance, at_once.r2, at_once.n, 0.05, factor)
+        more = until(slice(None), half * part)
+        one_by_one = [until(slice(at, at + 1), half * part)[0] for at in range(len(alone))]
+        assert np.isnan(until(slice(None), -half)).all()
+    assert np.array_equal(more, one_by_one, equal_nan=True)
+    assert np.isnan(more[:2]).all()
+    for one, by, events, width in zip(
+        alone[2:], factor[2:].tolist(), more[2:], half[2:].tolist(), strict=True
+    ):
+        if part > 1:
+            assert events == 0
+        else:
+            assert half_width(one, one.n + events, 0.05, by) < width * part
+            assert half_width(one, (one.n + events) * 0.99, 0.05, by) > width * part
 
 
 @pytest.mark.parametrize("offset", [0.0, 3.0, 1e6, -1e9])

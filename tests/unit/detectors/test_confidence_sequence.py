@@ -8,7 +8,7 @@ import math
 import numpy as np
 import pytest
 
-from detectors.confidence_sequence import Arm, DifferenceSequence, events_until, half_width
+from detectors.confidence_sequence import Arm, DifferenceSequence
 
 ALPHA = 0.05
 
@@ -75,17 +75,6 @@ def test_panes_with_one_arm_or_a_single_value_each_say_nothing() -> None:
         (Arm(1, 1.0, 0.0), Arm(1, 1.0, 0.0)),
     ):
         assert start.step(*pane, ALPHA, 5000) is start
-
-
-def test_the_further_events_are_those_that_make_the_interval_short_enough() -> None:
-    sequence = after([(Arm(50, 0.0, 1.0), Arm(500, 0.0, 1.0))] * 10)
-    more = events_until(sequence, 0.05, ALPHA)
-    assert more is not None
-    assert half_width(sequence, sequence.n + more, ALPHA) < 0.05
-    assert half_width(sequence, (sequence.n + more) * 0.99, ALPHA) > 0.05
-    assert events_until(sequence, 10.0, ALPHA) == 0
-    assert events_until(sequence, -0.1, ALPHA) is None
-    assert events_until(DifferenceSequence(), 0.1, ALPHA) is None
 
 
 def test_dispersion_widens_the_interval() -> None:

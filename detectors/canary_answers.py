@@ -1,0 +1,235 @@
+"""What the measures of releases say now, all at once: failed, surely fine, or how far from either.
+
+Releases with the same book have a row each, and what is said of one does not depend on the others.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, fields
+from enum import IntEnum
+
+import numpy as np
+from numpy.typing import NDArray
+
+from detectors.canary_book import Book
+from detectors.canary_ledger import Ledger
+from detectors.canary_rules import CanarySettings
+from detectors.canary_sequences import events_until, half_widths
+from detectors.canary_shares import Nearest, nearest_shares, unknown
+from detectors.finding import Outcome
+from detectors.upstream import Direction
+
+Floats = NDArray[np.float64]
+Counts = NDArray[np.int64]
+Flags = NDArray[np.bool_]
+
+FEWEST_CASES = 20
+"""Of a rate: expected at the margin before an interval is believed."""
+NEVER = -1
+"""Further events where none will do, or nothing is known."""
+_MOST_EVENTS = 1e15
+_WAYS = tuple(Direction)
+
+
+class Answer(IntEnum):
+    """Why a measure has the outcome that it has; the first that holds."""
+
+    FAILED = 0
+    NO_VALUES = 1
+    NO_PAIRS = 2
+    CONSTANT = 3
+    NO_VARIATION = 4
+    FEW_VALUES = 5
+    FEW_CASES = 6
+    INSIDE = 7
+    BEYOND = 8
+    OPEN = 9
+
+    @property
+    def outcome(self) -> Outcome:
+        match self:
+            case Answer.FAILED:
+                return Outcome.FAIL
+            case Answer.INSIDE:
+                return Outcome.PASS
+            case _:
+                return Outcome.INSUFFICIENT
+
+    @property
+    def silent(self) -> bool:
+        """Nothing to be judged: no values in either arm, or the same constant in both."""
+        return self in (Answer.NO_VALUES, Answer.CONSTANT)
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Answers:
+    """Of one release, a list by measure each, in the order of its book. ``evidence`` and
+    ``needed``: natural logarithms; at ``needed`` harm is proven. ``estimate``, ``low``, ``high``:
+    canary less production with its interval at level ``alpha`` of the release: of means for a
+    level, else of the share that is nearest to its limit (for a tail, of the share beyond a
+    quantile once the margin is taken off). ``margin``: the limit of the difference in its units
+    (NaN where it has none). ``since_ms``: when the winning evidence began (0: none). ``cases``:
+    values until FEWEST_CASES are expected at each limit. ``to_fail``, ``to_pass``: canary values
+    that are still needed, or NEVER, if things go on as they have; ``events_per_ms``: how fast they
+    come."""
+
+    book: Book
+    min_events: int
+    answer: list[int]
+    evidence: list[float]
+    needed: list[float]
+    estimate: list[float]
+    low: list[float]
+    high: list[float]
+    margin: list[float]
+    way: list[int]
+    n: list[int]
+    n_against: list[int]
+    since_ms: list[int]
+    cases: list[int]
+    to_fail: list[int]
+    to_pass: list[int]
+    events_per_ms: list[float]
+
+    def direction(self, at: int) -> Direction:
+        """Which way a measure goes."""
+        return _WAYS[self.way[at]]
+
+
+def answers(ledger: Ledger, book: Book, settings: CanarySettings) -> list[Answers]:
+    """Of each release of a ledger whose arrays have a row for each."""
+    with np.errstate(all="ignore"):
+        return _answers(ledger, book, settings)
+
+
+def _answers(ledger: Ledger, book: Book, settings: CanarySettings) -> list[Answers]:
+    cast, tallies, wealth, sequences = book.cast, ledger.tallies, ledger.wealth, ledger.sequences
+    shape = tallies.n.shape
+    factor = ledger.factor(settings)
+    nearest = _nearest(ledger, book, settings, factor)
+    cases = np.maximum(np.ceil(FEWEST_CASES / nearest.rarest) - tallies.n, 0.0)
+    cases[np.isnan(cases)] = 0.0  # of levels
+    failed = wealth.peak >= cast.needed
+    level = np.zeros(shape[-1], np.bool_)
+    level[cast.levels] = True
+    flat = level & ~(sequences.variance > 0)
+    still = (sequences.n > 0) & (sequences.skipped == 0) & (sequences.total == 0)
+    answer = np.select(
+        [
+            failed,
+            (tallies.n == 0) & (tallies.unmatched == 0),
+            tallies.n == 0,
+            flat & still,
+            flat,
+            tallies.n < settings.min_events,
+            cases > 0,
+            nearest.inside,
+            ~(nearest.room > 0),
+        ],
+        list(Answer)[:-1],
+        Answer.OPEN,
+    )
+    # Of a level that may go neither way: where it went.
+    ways = np.array([_WAYS.index(what.harm if what else Direction.BOTH) for what in book.what])
+    went = np.where(sequences.total > 0, _WAYS.index(Direction.UP), _WAYS.index(Direction.DOWN))
+    both = level & (ways == _WAYS.index(Direction.BOTH)) & (sequences.n > 0)
+    span = tallies.last_ms - tallies.first_ms
+    rows = zip(
+        *(
+            np.broadcast_to(column, shape).tolist()
+            for column in (
+                answer,
+                wealth.peak,
+                cast.needed,
+                nearest.estimate,
+                nearest.low,
+                nearest.high,
+                nearest.margin,
+                np.where(both, went, ways),
+                tallies.n,
+                tallies.n_against,
+                wealth.peak_onset_ms,
+                _whole(cases),
+                _whole(_to_fail(ledger, book, failed, span)),
+                _whole(_to_pass(ledger, settings, nearest, cases, factor, failed)),
+                np.where(span > 0, tallies.n / np.maximum(span, 1), 0.0),
+            )
+        ),
+        strict=True,
+    )
+    return [Answers(book, settings.min_events, *row) for row in rows]
+
+
+def _nearest(ledger: Ledger, book: Book, settings: CanarySettings, factor: Floats) -> Nearest:
+    """Of every part, [..., M]."""
+    found = unknown(factor.shape)
+    levels = book.cast.levels
+    for parts, some in (
+        (levels, _levels(ledger, book, settings, factor)),
+        nearest_shares(ledger, book, factor, settings.alpha),
+    ):
+        for one in fields(Nearest):
+            getattr(found, one.name)[..., parts] = getattr(some, one.name)
+    return found
+
+
+def _levels(ledger: Ledger, book: Book, settings: CanarySettings, factor: Floats) -> Nearest:
+    """The differences of means, [..., L]."""
+    parts, of = book.cast.levels, ledger.sequences
+    variance, r2 = of.variance.take(parts, axis=-1), of.r2.take(parts, axis=-1)
+    n = of.n.take(parts, axis=-1)
+    within, against = of.within.take(parts, axis=-1), of.n_against.take(parts, axis=-1)
+    estimate = of.total.take(parts, axis=-1) / n
+    margin = book.margin[parts] * np.sqrt(within / against)
+    half = half_widths(variance, r2, n, settings.alpha, factor.take(parts, axis=-1))
+    signs = np.array([_SIGNS[what.harm] if what else 0.0 for what in book.what])[parts]
+    room = margin - np.where(signs == 0, np.abs(estimate), signs * estimate)
+    # Where anything is NaN, inside is a no.
+    return Nearest(
+        estimate,
+        estimate - half,
+        estimate + half,
+        margin,
+        variance,
+        r2,
+        half,
+        room,
+        half < room,
+        np.full(n.shape, np.nan),
+    )
+
+
+_SIGNS = {Direction.UP: 1.0, Direction.DOWN: -1.0, Direction.BOTH: 0.0}
+
+
+def _to_fail(ledger: Ledger, book: Book, failed: Flags, span: Counts) -> Floats:
+    """From how fast the leading bet has won since it was made, if traffic was even."""
+    evidence, tallies = ledger.wealth.evidence, ledger.tallies
+    since = tallies.last_ms - ledger.wealth.leading_since(ledger.bets)
+    events = tallies.n * np.clip(since / np.maximum(span, 1), 0.0, 1.0)
+    further = np.ceil((book.cast.needed - evidence) * events / evidence)
+    known = (evidence > 0) & (span > 0) & (further < _MOST_EVENTS)
+    return np.where(failed, 0.0, np.where(known, further, NEVER))
+
+
+def _to_pass(
+    ledger: Ledger,
+    settings: CanarySettings,
+    nearest: Nearest,
+    cases: Floats,
+    factor: Floats,
+    failed: Flags,
+) -> Floats:
+    """From how fast the interval narrows, if the difference stays as it is estimated now."""
+    n = ledger.tallies.n
+    further = np.maximum(np.maximum(settings.min_events - n, cases), 0.0)
+    events = events_until(
+        nearest.variance, nearest.r2, ledger.sequences.n, nearest.room, settings.alpha, factor
+    )
+    wanted = np.where(nearest.inside, further, np.maximum(further, events))
+    known = nearest.inside | ~np.isnan(events)
+    return np.where(known & ~failed & (n > 0), wanted, NEVER)
+
+
+def _whole(values: Floats) -> Counts:
+    return np.minimum(values, _MOST_EVENTS).astype(np.int64)
