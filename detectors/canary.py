@@ -19,10 +19,10 @@ from dataclasses import dataclass, field, replace
 from detectors.canary_answers import answers
 from detectors.canary_book import book_of
 from detectors.canary_cast import Cast, rulebook
-from detectors.canary_ledger import BLANK, Ledger, entered, fitted
+from detectors.canary_ledger import Ledger, entered
 from detectors.canary_metric import ArmsPane, CanaryMetric, metrics_of
 from detectors.canary_pane import count
-from detectors.canary_rows import apart, together
+from detectors.canary_rows import BLANK_ROW, Row, rows_of
 from detectors.canary_rules import CanarySettings
 from detectors.canary_verdict import CanaryVerdict, verdict_of
 from detectors.release import Role
@@ -32,34 +32,45 @@ from detectors.upstream import Movement
 
 @dataclass(frozen=True, slots=True, eq=False)
 class CanaryState:
-    """``ledger``: all that was learnt from panes, in arrays; ``late``: how many measures came after
-    the first pane; ``one_sided``: panes in which only one arm had events."""
+    """``row``: all that was learnt from panes, in arrays that releases may share; ``late``: how
+    many measures came after the first pane; ``one_sided``: panes in which only one arm had
+    events."""
 
-    ledger: Ledger = BLANK
+    row: Row = BLANK_ROW
     split: SampleRatio = field(default_factory=SampleRatio)
     panes: int = 0
     one_sided: int = 0
     late: int = 0
 
     @property
+    def ledger(self) -> Ledger:
+        """All that was learnt from panes."""
+        return self.row.ledger
+
+    @property
     def metrics(self) -> tuple[CanaryMetric, ...]:
         """Every measure of every column, in the order of (column, measure). Made when asked."""
-        return metrics_of(self.ledger, self.ledger.factor(CanarySettings()))
+        ledger = self.ledger
+        return metrics_of(ledger, ledger.factor(CanarySettings()))
 
     @property
     def settled(self) -> bool:
         """Whether the cells of all measures are fixed: what came before is not needed any more."""
-        return self.ledger.cast.settled
+        return self.row.rows.cast.settled
 
     @property
     def failed(self) -> bool:
         """Whether any measure has failed. Costs no more than a look."""
-        return bool((self.ledger.wealth.peak >= self.ledger.cast.needed).any())
+        return self.row.failed
 
     @property
     def proven(self) -> bool:
         """Whether the evidence against the release, or against its split, is complete."""
         return self.failed or self.split.broken is not None
+
+    def alone(self) -> CanaryState:
+        """The same state, which keeps nothing of other releases in memory."""
+        return replace(self, row=self.row.alone()) if self.row.shared else self
 
 
 def step(
@@ -93,13 +104,12 @@ def step_all(
             judged.append(at)
         else:
             found[at] = replace(state, one_sided=state.one_sided + bool(ours or theirs))
-    known = [(found[at].ledger.cast, found[at].late) for at in judged]
+    known = [(found[at].row.rows.cast, found[at].late) for at in judged]
     for counted in count(known, settings, [panes[at] for at in judged]):
         places = [judged[at] for at in counted.of]
-        ledgers = [fitted(found[at].ledger, counted.book) for at in places]
         pane = panes[places[0]]
         after = entered(
-            together(ledgers),
+            rows_of([found[at].row for at in places], counted.book),
             counted.book,
             settings,
             pane.start_ms,
@@ -108,9 +118,15 @@ def step_all(
             counted.ready,
             pane.variance,
         )
-        for at, ledger, late in zip(places, apart(after), counted.late, strict=True):
-            state = found[at]
-            found[at] = CanaryState(ledger, state.split, state.panes + 1, state.one_sided, late)
+        for row, (at, late) in enumerate(zip(places, counted.late, strict=True)):
+            before = found[at]
+            found[at] = CanaryState(
+                Row(after, row),
+                before.split,
+                before.panes + 1,
+                before.one_sided,
+                late,
+            )
     return found
 
 
@@ -137,11 +153,11 @@ def verdict_all(
     rules = rulebook(settings)
     groups: dict[tuple[Cast, bytes], list[int]] = {}
     for at, state in enumerate(states):
-        key = state.ledger.cast, state.ledger.bets.tobytes()
+        key = state.row.rows.cast, state.row.rows.bets.tobytes()
         groups.setdefault(key, []).append(at)
     found: dict[int, CanaryVerdict] = {}
     for (cast, _), places in groups.items():
-        ledger = together([states[at].ledger for at in places])
+        ledger = rows_of([states[at].row for at in places])
         told = answers(ledger, book_of(cast, rules), settings)
         for at, answer in zip(places, told, strict=True):
             state = states[at]

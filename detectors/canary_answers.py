@@ -45,20 +45,14 @@ class Answer(IntEnum):
     BEYOND = 8
     OPEN = 9
 
-    @property
-    def outcome(self) -> Outcome:
-        match self:
-            case Answer.FAILED:
-                return Outcome.FAIL
-            case Answer.INSIDE:
-                return Outcome.PASS
-            case _:
-                return Outcome.INSUFFICIENT
 
-    @property
-    def silent(self) -> bool:
-        """Nothing to be judged: no values in either arm, or the same constant in both."""
-        return self in (Answer.NO_VALUES, Answer.CONSTANT)
+OUTCOMES = tuple(
+    {Answer.FAILED: Outcome.FAIL, Answer.INSIDE: Outcome.PASS}.get(answer, Outcome.INSUFFICIENT)
+    for answer in Answer
+)
+"""By answer."""
+SILENT = (Answer.NO_VALUES, Answer.CONSTANT)
+"""Nothing to be judged: no values in either arm, or the same constant in both."""
 
 
 @dataclass(frozen=True, slots=True, eq=False)

@@ -7,6 +7,7 @@ on), or are a symmetric function of the pooled pane (tails): both leave the evid
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 
@@ -18,7 +19,7 @@ from detectors.canary_bets import TAIL_LEVELS
 from detectors.canary_cast import RATE, TAIL_CELLS, Basis, Cast, Rulebook
 from detectors.canary_rules import CanarySettings, Judged, Measure
 from detectors.layout import Kind, Layout
-from detectors.sketch import MANTISSA_BITS, Sketch, bucket_floor, bucket_middle, bucket_of
+from detectors.sketch import MANTISSA_BITS, STRIDE, Sketch, bucket_floor, bucket_middle, bucket_of
 from detectors.summary import NumericSummary, Summaries, is_expected
 
 Counts = NDArray[np.int64]
@@ -32,14 +33,6 @@ _LEVELS = np.array(TAIL_LEVELS)
 _MANTISSAS = (1 << MANTISSA_BITS) - 1
 _FIRST_NORMAL = 64 << MANTISSA_BITS
 """Buckets from here on hold doubles that stay normal when they are divided by any shrink."""
-
-
-@dataclass(frozen=True, slots=True, eq=False)
-class Cells:
-    """Counts of one pane: [K] each."""
-
-    canary: Counts
-    production: Counts
 
 
 @lru_cache(maxsize=512)
@@ -76,27 +69,62 @@ def basis_of(
             return _tail_basis(what, settings, known, other)
 
 
-def tail_cells(canary: Sketch, production: Sketch, shrink: float) -> Cells:
-    """Counts between the quantiles TAIL_LEVELS of the pooled pane, the canary's values divided by
-    ``shrink`` first. A value counts as the least of its bucket then: it is never made larger."""
-    keys = _shrunk(canary.keys, shrink) if shrink != 1.0 else canary.keys
-    pooled = np.concatenate((keys, production.keys))
+def tail_cells(canary: Sequence[Sketch], production: Sequence[Sketch], shrink: float) -> Counts:
+    """Counts of both arms of panes between the quantiles TAIL_LEVELS of each pooled pane,
+    [2, panes, TAIL_CELLS], the canary's values divided by ``shrink`` first. A value counts as the
+    least of its bucket then: it is never made larger."""
+    ours, theirs = _Arm.of(canary, shrink), _Arm.of(production, 1.0)
+    pooled = np.concatenate((ours.keys, theirs.keys))
     if not len(pooled):
-        return Cells(np.zeros(TAIL_CELLS, np.int64), np.zeros(TAIL_CELLS, np.int64))
+        return np.zeros((2, len(canary), TAIL_CELLS), np.int64)
     order = pooled.argsort(kind="stable")
-    upto = np.concatenate((canary.counts, production.counts))[order].cumsum()
+    upto = _upto(np.concatenate((ours.counts, theirs.counts))[order])
+    # Of each pane what is in the ones before it, and with it.
+    before, after = upto[ours.starts + theirs.starts], upto[ours.ends + theirs.ends]
     # The last key that is at or below each quantile.
-    ranks = np.ceil(_LEVELS * float(upto[-1])).astype(np.int64)
-    bounds = pooled[order[np.minimum(upto.searchsorted(ranks), len(pooled) - 1)]]
-    return Cells(
-        _between(keys, canary.counts, bounds), _between(production.keys, production.counts, bounds)
-    )
+    ranks = before[:, None] + np.ceil(_LEVELS * (after - before)[:, None]).astype(np.int64)
+    bounds = pooled[order[np.minimum(upto[1:].searchsorted(ranks), len(pooled) - 1)]]
+    return np.stack((ours.between(bounds), theirs.between(bounds)))
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class _Arm:
+    """Sketches of one arm in panes one after the other: ``keys`` with so much added for each pane
+    before that they increase, and ``counts``; ``starts``, ``ends``: where each pane's are."""
+
+    keys: Counts
+    counts: Counts
+    starts: Counts
+    ends: Counts
+
+    @classmethod
+    def of(cls, sketches: Sequence[Sketch], shrink: float) -> _Arm:
+        sizes = np.array([len(sketch.keys) for sketch in sketches])
+        keys = np.concatenate([sketch.keys for sketch in sketches])
+        ends = sizes.cumsum()
+        return cls(
+            (_shrunk(keys, shrink) if shrink != 1.0 else keys)
+            + (np.arange(len(sizes)) * STRIDE).repeat(sizes),
+            np.concatenate([sketch.counts for sketch in sketches]),
+            ends - sizes,
+            ends,
+        )
+
+    def between(self, bounds: Counts) -> Counts:
+        """Counts up to each bound, [panes, bounds], and beyond the last."""
+        upto = _upto(self.counts)
+        at = self.keys.searchsorted(bounds, side="right")
+        # A pane without keys has no place of its own.
+        at = np.minimum(np.maximum(at, self.starts[:, None]), self.ends[:, None])
+        cuts = upto[np.column_stack((self.starts, at, self.ends))]
+        found: Counts = np.diff(cuts, axis=1)
+        return found
 
 
 def _shrunk(keys: Buckets, shrink: float) -> Buckets:
     """The buckets of the smallest values of these buckets, divided by ``shrink``; values that are
     not positive stay."""
-    if len(keys) and keys[0] >= _FIRST_NORMAL:
+    if len(keys) and keys.min() >= _FIRST_NORMAL:
         # The bucket moves by the same number wherever the mantissa is the same.
         moved: Buckets = keys + _moves(shrink)[keys & _MANTISSAS]
         return moved
@@ -110,13 +138,11 @@ def _moves(shrink: float) -> Buckets:
     return bucket_of(bucket_floor(keys) / shrink) - keys
 
 
-def _between(keys: Buckets, counts: Counts, bounds: Buckets) -> Counts:
-    """Counts of increasing ``keys`` up to each bound, and beyond the last."""
-    upto = np.zeros(len(keys) + 1, np.int64)
-    counts.cumsum(out=upto[1:])
-    found = np.empty(len(bounds) + 2, np.int64)
-    found[0], found[1:-1], found[-1] = 0, upto[keys.searchsorted(bounds, side="right")], upto[-1]
-    return found[1:] - found[:-1]
+def _upto(counts: Counts) -> Counts:
+    """Sums of all before each, and of all: [len + 1]."""
+    found = np.zeros(len(counts) + 1, np.int64)
+    counts.cumsum(out=found[1:])
+    return found
 
 
 def _sketch(column: NumericSummary | None) -> Sketch:

@@ -33,7 +33,7 @@ from detectors.layout import (
     Layout,
     N,
 )
-from detectors.sketch import RELATIVE_ERROR, Sketch, bucket_floor, bucket_of
+from detectors.sketch import RELATIVE_ERROR, STRIDE, Sketch, bucket_floor, bucket_of
 from detectors.summary import Summaries, expected_of
 
 Counts = NDArray[np.int64]
@@ -41,8 +41,6 @@ Floats = NDArray[np.float64]
 Indices = NDArray[np.int64]
 
 _PREDICTIONS, _FAILED = HEADERS.index(Header.PREDICTIONS), HEADERS.index(Header.FAILED)
-_STRIDE = 1 << 20
-"""More than there are buckets: keys of several sketches in one increasing array."""
 _HIGH = float(1 << WORD)
 _CANCELS = 1e-6
 """Of the mean square: a variance below this share of it is computed in integers."""
@@ -189,11 +187,11 @@ class Reader:
 
 def _recount(found: list[tuple[int, Sketch, NDArray[np.int32]]], cast: Cast, cells: Counts) -> None:
     """:func:`detectors.binning.recount` for several columns at once."""
-    offset = np.arange(len(found), dtype=np.int64) * _STRIDE
+    offset = np.arange(len(found), dtype=np.int64) * STRIDE
     keys = np.concatenate([sketch.keys for _, sketch, _ in found])
     keys = keys + np.repeat(offset, [len(sketch.keys) for _, sketch, _ in found])
     upto = np.concatenate(((0,), np.cumsum(np.concatenate([s.counts for _, s, _ in found]))))
-    edges = [np.append(buckets, _STRIDE // 2) for _, _, buckets in found]
+    edges = [np.append(buckets, STRIDE // 2) for _, _, buckets in found]
     bounds = np.concatenate(edges) + np.repeat(offset, [len(some) for some in edges])
     below = upto[np.searchsorted(keys, bounds, side="left")]
     counts = np.diff(below, prepend=0)

@@ -95,12 +95,18 @@ BLANK = _blank()
 _Group = TypeVar("_Group", Dispersion, Tallies, Sequences)
 
 
+def fits(ledger: Ledger, book: Book) -> bool:
+    """Whether it has this cast and these bets."""
+    bets = ledger.bets
+    return ledger.cast is book.cast and (bets is book.bets or np.array_equal(bets, book.bets))
+
+
 def fitted(ledger: Ledger, book: Book) -> Ledger:
     """The ledger of this cast and these bets. What is known of a part stays; where its bets or
     cells changed, the money that is left is spread over the new ones."""
-    cast, old = book.cast, ledger.cast
-    if old is cast and (ledger.bets is book.bets or np.array_equal(ledger.bets, book.bets)):
+    if fits(ledger, book):
         return ledger
+    cast, old = book.cast, ledger.cast
     place = {part.key: at for at, part in enumerate(old.parts)}
     parts = [place.get(part.key, -1) for part in cast.parts]
     recut = [

@@ -166,14 +166,12 @@ def _read(cast: Cast, panes: Sequence[ArmsPane]) -> ArmCounts:
         part = cast.parts[at]
         if part.basis is None:
             continue
-        span = slice(int(cast.starts[at]), int(cast.starts[at]) + part.cells)
-        for row, pane in enumerate(panes):
-            slow, usual = (
-                arm.sketches.get(part.column) or Sketch.empty()
-                for arm in (pane.canary, pane.production)
-            )
-            counts = tail_cells(slow, usual, part.basis.shrink)
-            cells[:, row, span] = counts.canary, counts.production
+        first = int(cast.starts[at])
+        slow, usual = (
+            [arm.sketches.get(part.column) or Sketch.empty() for arm in of]
+            for of in zip(*((pane.canary, pane.production) for pane in panes), strict=True)
+        )
+        cells[..., first : first + part.cells] = tail_cells(slow, usual, part.basis.shrink)
     lost = tuple(read.lost[ours] | read.lost[theirs] for ours, theirs in which.T.tolist())
     return ArmCounts(
         cells,

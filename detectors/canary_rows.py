@@ -1,13 +1,14 @@
-"""Ledgers of several releases as the rows of one, and the rows as ledgers again.
+"""Ledgers of several releases as the rows of one.
 
 What is done to all of them at once then costs about as much as it does for one: most of the time
-that a small array takes is the call.
+that a small array takes is the call. As long as the same releases have panes together, their rows
+stay together.
 """
 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import fields
+from dataclasses import dataclass, fields
 from itertools import islice
 from operator import attrgetter
 from typing import Any, TypeVar
@@ -15,8 +16,9 @@ from typing import Any, TypeVar
 import numpy as np
 from numpy.typing import NDArray
 
+from detectors.canary_book import Book
 from detectors.canary_cast import Cast
-from detectors.canary_ledger import Ledger, Tallies
+from detectors.canary_ledger import BLANK, Ledger, Tallies, fits, fitted
 from detectors.canary_sequences import Sequences
 from detectors.canary_wealth import Wealth
 from detectors.dispersion import Dispersion
@@ -37,6 +39,35 @@ _arrays = attrgetter(
 _Group = TypeVar("_Group", Wealth, Dispersion, Tallies, Sequences)
 
 
+@dataclass(frozen=True, slots=True, eq=False)
+class Row:
+    """A release's ledger: row ``at`` of arrays that may hold those of others too."""
+
+    rows: Ledger
+    at: int = 0
+
+    @property
+    def ledger(self) -> Ledger:
+        """As of this release alone: a look at the shared arrays."""
+        return _ledger(
+            self.rows.cast, self.rows.bets, [rows[self.at] for rows in _arrays(self.rows)]
+        )
+
+    @property
+    def shared(self) -> bool:
+        """Whether keeping this row keeps others in memory."""
+        return len(self.rows.learnt) > 1
+
+    def alone(self) -> Row:
+        """The same, in arrays of its own."""
+        return Row(together([self.ledger])) if self.shared else self
+
+    @property
+    def failed(self) -> bool:
+        """Whether any measure has failed."""
+        return bool((self.rows.wealth.peak[self.at] >= self.rows.cast.needed).any())
+
+
 def together(ledgers: Sequence[Ledger]) -> Ledger:
     """Ledgers of the same cast and bets as one whose arrays have a row for each."""
     columns = zip(*map(_arrays, ledgers), strict=True)
@@ -44,10 +75,19 @@ def together(ledgers: Sequence[Ledger]) -> Ledger:
     return _ledger(ledgers[0].cast, ledgers[0].bets, rows)
 
 
-def apart(ledger: Ledger) -> list[Ledger]:
-    """The rows of :func:`together`, each by itself: none keeps the others in memory."""
-    columns = [[row.copy() for row in rows] for rows in _arrays(ledger)]
-    return [_ledger(ledger.cast, ledger.bets, row) for row in zip(*columns, strict=True)]
+def rows_of(some: Sequence[Row], book: Book | None = None) -> Ledger:
+    """Rows of the same cast and bets as one ledger in their order, each fitted to ``book`` first,
+    if there is one. Rows that are together already are not copied."""
+    first = some[0].rows
+    if (
+        len(first.learnt) == len(some)
+        and all(row.rows is first and row.at == at for at, row in enumerate(some))
+        and (book is None or fits(first, book))
+    ):
+        return first
+    if book is None:
+        return together([row.ledger for row in some])
+    return together([fitted(row.ledger, book) for row in some])
 
 
 def _ledger(cast: Cast, bets: NDArray[np.int64], arrays: Sequence[NDArray[Any]]) -> Ledger:
@@ -60,3 +100,6 @@ def _ledger(cast: Cast, bets: NDArray[np.int64], arrays: Sequence[NDArray[Any]])
     tallies, sequences = next_of(Tallies), next_of(Sequences)
     learnt, cases, usual = left
     return Ledger(cast, bets, wealth, dispersion, learnt, tallies, sequences, cases, usual)
+
+
+BLANK_ROW = Row(together([BLANK]))

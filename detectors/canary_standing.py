@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from detectors.canary_answers import NEVER, Answer, Answers
+from detectors.canary_answers import NEVER, OUTCOMES, SILENT, Answer, Answers
 from detectors.canary_rules import Judged, Measure
 from detectors.confidence_sequence import Interval
 from detectors.finding import Outcome
@@ -54,13 +54,13 @@ class MetricStanding:
 
 def standing_of(answers: Answers, at: int, what: Judged) -> MetricStanding:
     """Of the measure in one place of the book, which is held to ``what``."""
-    answer = Answer(answers.answer[at])
+    answer = answers.answer[at]
     to_fail, to_pass = answers.to_fail[at], answers.to_pass[at]
     return MetricStanding(
         what.column,
         what.measure,
         what.critical,
-        answer.outcome,
+        OUTCOMES[answer],
         reason_of(answers, at, what),
         answers.evidence[at],
         answers.needed[at],
@@ -70,7 +70,7 @@ def standing_of(answers: Answers, at: int, what: Judged) -> MetricStanding:
         answers.n[at],
         answers.n_against[at],
         answers.since_ms[at],
-        answer.silent,
+        answer in SILENT,
         Outlook(
             to_fail if to_fail != NEVER else None,
             to_pass if to_pass != NEVER else None,
@@ -81,25 +81,23 @@ def standing_of(answers: Answers, at: int, what: Judged) -> MetricStanding:
 
 def reason_of(answers: Answers, at: int, what: Judged) -> str:
     """Why a measure has the outcome that it has."""
-    match Answer(answers.answer[at]):
-        case Answer.FAILED:
-            words = _IN_WORDS[what.measure].replace("WAY", answers.direction(at).value)
-            return f"{words} beyond the margin"
-        case Answer.NO_VALUES:
-            return "no values in either arm"
-        case Answer.NO_PAIRS:
-            return "no pane has had values of both arms"
-        case Answer.CONSTANT:
-            return "the same constant in both arms"
-        case Answer.NO_VARIATION:
-            return "no variation, so no interval of the difference"
-        case Answer.FEW_VALUES:
-            return f"{answers.n[at]} values, {answers.min_events} needed"
-        case Answer.FEW_CASES:
-            return f"too few cases: {answers.cases[at]} more values needed"
-        case Answer.INSIDE:
-            return "the interval lies inside the margin"
-        case Answer.BEYOND:
-            return "at or beyond the margin, not proven yet"
-        case Answer.OPEN:
-            return "the interval still reaches beyond the margin"
+    answer = answers.answer[at]
+    if answer == Answer.FAILED:
+        words = _IN_WORDS[what.measure].replace("WAY", answers.direction(at).value)
+        return f"{words} beyond the margin"
+    if answer == Answer.FEW_VALUES:
+        return f"{answers.n[at]} values, {answers.min_events} needed"
+    if answer == Answer.FEW_CASES:
+        return f"too few cases: {answers.cases[at]} more values needed"
+    return _REASONS[answer]
+
+
+_REASONS = {
+    int(Answer.NO_VALUES): "no values in either arm",
+    int(Answer.NO_PAIRS): "no pane has had values of both arms",
+    int(Answer.CONSTANT): "the same constant in both arms",
+    int(Answer.NO_VARIATION): "no variation, so no interval of the difference",
+    int(Answer.INSIDE): "the interval lies inside the margin",
+    int(Answer.BEYOND): "at or beyond the margin, not proven yet",
+    int(Answer.OPEN): "the interval still reaches beyond the margin",
+}

@@ -6,7 +6,7 @@ import math
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
-from detectors.canary_answers import NEVER, Answer, Answers
+from detectors.canary_answers import NEVER, OUTCOMES, SILENT, Answer, Answers
 from detectors.canary_rules import Judged, Measure
 from detectors.canary_standing import MetricStanding, reason_of, standing_of
 from detectors.finding import Finding, Outcome
@@ -51,7 +51,7 @@ def verdict_of(
     if not panes:
         words = "no pane has had events of canary and production"
         return CanaryVerdict(Status.INSUFFICIENT, words, answers)
-    wanted = [(at, what) for at, what in judged if what.critical and not Answer(answer[at]).silent]
+    wanted = [(at, what) for at, what in judged if what.critical and answer[at] not in SILENT]
     if not wanted:
         words = "no critical measure has values to judge"
         return CanaryVerdict(Status.INSUFFICIENT, words, answers)
@@ -69,7 +69,7 @@ def findings_of(found: CanaryVerdict, place: Place, against: str) -> list[Findin
     told = found.answers
     made = []
     for at, what in _judged(told):
-        outcome = Answer(told.answer[at]).outcome
+        outcome = OUTCOMES[told.answer[at]]
         failed = outcome is Outcome.FAIL
         made.append(
             Finding(

@@ -32,7 +32,7 @@ from streams.model_state import Interval, decode_interval, encode_interval
 log = structlog.get_logger()
 
 
-@dataclass(slots=True)
+@dataclass(slots=True, eq=False)
 class _Canary:
     """``production``: the version it was last compared with; ``before``: both arms together, as
     long as there are measures that wait for enough values to fix their cells; ``verdict``: computed
@@ -104,9 +104,11 @@ class Canaries:
             held.production = production or held.production
             held.verdict, held.news = None, True
             held.proven = state.proven
-        for held in self._states.values():
+        for stream, held in self._states.items():
             if held.proven:
                 held.verdict = None  # what production does may be the cause, and has moved on
+            if stream not in found:
+                held.state = held.state.alone()
         return list(found)
 
     def _counts(self, panes: Mapping[Stream, Interval], known: set[Stream]) -> dict[Role, int]:
@@ -171,13 +173,13 @@ class Canaries:
         held = self._held(stream)
         if held.verdict is not None:
             return held.verdict
-        asked = [held, *(one for one in self._states.values() if one.news and one is not held)]
+        asked = [one for one in self._states.values() if one.news or one is held]
         # What production itself does may be the cause.
         moved = [self._moved(one.production) if one.state.failed else () for one in asked]
         found = canaries.verdict_all([one.state for one in asked], self._settings, moved)
         for one, said in zip(asked, found, strict=True):
             one.verdict, one.news = said, False
-        return found[0]
+        return found[asked.index(held)]
 
     def proven(self, stream: Stream) -> bool:
         """Whether the evidence against a release, or against its split, is complete."""

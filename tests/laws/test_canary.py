@@ -183,17 +183,40 @@ def test_tail_cells_count_everything_once_and_never_make_a_canary_slower(
     ours: list[float], theirs: list[float], shrink: float
 ) -> None:
     canary, production = Sketch.of(np.array(ours)), Sketch.of(np.array(theirs))
-    plain, shrunk = tail_cells(canary, production, 1.0), tail_cells(canary, production, shrink)
-    for cells in (plain, shrunk):
-        assert cells.canary.sum() == len(ours)
-        assert cells.production.sum() == len(theirs)
+
+    def cells(slow: Sketch, usual: Sketch, by: float) -> NDArray[np.int64]:
+        return tail_cells([slow], [usual], by)[:, 0]
+
+    plain, shrunk = cells(canary, production, 1.0), cells(canary, production, shrink)
+    for found in (plain, shrunk):
+        assert found.sum(axis=1).tolist() == [len(ours), len(theirs)]
     # Equal arms fall into equal cells.
-    same = tail_cells(canary, canary, 1.0)
-    assert same.canary.tolist() == same.production.tolist()
-    far = tail_cells(Sketch(canary.keys, canary.counts), production, 1e6)
+    same = cells(canary, canary, 1.0)
+    assert same[0].tolist() == same[1].tolist()
+    far = cells(canary, production, 1e6)
     floor = bucket_floor(canary.keys).max()
     if floor / 1e6 < min(theirs) / 2 and len(theirs) >= len(ours):
-        assert far.canary[1:].sum() <= plain.canary[1:].sum()
+        assert far[0, 1:].sum() <= plain[0, 1:].sum()
+
+
+@given(
+    st.lists(
+        st.tuples(
+            st.lists(st.floats(-1e6, 1e6), max_size=30), st.lists(st.floats(-1e6, 1e6), max_size=30)
+        ),
+        min_size=1,
+        max_size=5,
+    ),
+    st.floats(1.0, 3.0),
+)
+def test_tail_cells_of_panes_at_once_are_those_of_each_alone(
+    drawn: list[tuple[list[float], list[float]]], shrink: float
+) -> None:
+    ours, theirs = ([Sketch.of(np.array(arm)) for arm in arms] for arms in zip(*drawn, strict=True))
+    at_once = tail_cells(ours, theirs, shrink)
+    assert at_once.sum(axis=2).tolist() == [[s.n for s in ours], [s.n for s in theirs]]
+    for at, (slow, usual) in enumerate(zip(ours, theirs, strict=True)):
+        assert at_once[:, at].tolist() == tail_cells([slow], [usual], shrink)[:, 0].tolist()
 
 
 @given(st.integers(1, 300), st.integers(0, 2000))
