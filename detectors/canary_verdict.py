@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from detectors.canary_answers import NEVER, OUTCOMES, SILENT, Answer, Answers
 from detectors.canary_rules import Judged, Measure
 from detectors.canary_standing import MetricStanding, reason_of, standing_of
+from detectors.cells import Aspect
 from detectors.finding import Finding, Outcome
 from detectors.sample_ratio import BrokenSplit
 from detectors.thresholds import Place
@@ -99,6 +100,14 @@ def findings_of(found: CanaryVerdict, place: Place, against: str) -> list[Findin
     return made
 
 
+_ASPECTS = {
+    Measure.LEVEL: Aspect.VALUES,
+    Measure.TAIL: Aspect.VALUES,
+    Measure.CATEGORIES: Aspect.VALUES,
+    Measure.MISSING: Aspect.PRESENCE,
+    Measure.ERRORS: Aspect.FAILURES,
+}
+"""What drift calls what is measured of a canary."""
 _DETECTORS = {measure: f"canary_{measure}" for measure in Measure}
 _Places = Sequence[tuple[int, Judged]]
 
@@ -115,7 +124,10 @@ def _failed(answers: Answers, failed: _Places, production: Iterable[Movement]) -
     )
     critical = [one for one in worst if one[1].critical]
     cause = common_cause(
-        (Movement(what.column, answers.direction(at), 1.0) for at, what in critical or worst),
+        (
+            Movement(what.column, _ASPECTS[what.measure], answers.direction(at), 1.0)
+            for at, what in critical or worst
+        ),
         production,
     )
     words = _in_words(answers, worst)

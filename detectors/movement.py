@@ -1,4 +1,4 @@
-"""Where the evidence of drift points: which columns move, and which way.
+"""Where the evidence of drift points: what of which columns moves, and which way.
 
 Long before an alarm the masses of the bets lean: that is what :mod:`detectors.upstream` asks of
 production when a canary fails.
@@ -28,7 +28,7 @@ _DIRECTIONS = {
 def movements(
     state: DriftState, paid: Payoffs, now_ms: int, settings: DriftSettings, from_share: float = 0.25
 ) -> list[Movement]:
-    """Every watched column whose evidence is at least ``from_share`` of an alarm, or whose alarm
+    """Every watch whose evidence is at least ``from_share`` of an alarm, or whose alarm
     still stands (then its share is at least 1)."""
     dictionary = paid.normal.dictionary
     shares = masses(state, dictionary) / settings.false_alarms.between_ms
@@ -42,7 +42,8 @@ def movements(
         move, cell = (alarm.move, alarm.cell) if alarm else _leading(state, paid, w)
         first = int(dictionary.cells.starts[w])
         share = max(float(shares[w]), 1.0) if alarm else float(shares[w])
-        found.append(Movement(watch.column, _direction(watch, move, cell - first), share))
+        direction = _direction(watch, move, cell - first)
+        found.append(Movement(watch.column, watch.aspect, direction, share))
     return found
 
 

@@ -3,8 +3,9 @@
 A canary is compared with production in the same panes, so what moves both cancels. But a change
 of the data often reaches the canary first, or harder: a new client sends other requests, and the
 new version answers them worse. If production itself drifts away from its reference in the same
-column and direction at the same time, going back to production's version repairs nothing: the
-owner of the data is to be told instead.
+respect and direction at the same time, going back to production's version repairs nothing: the
+owner of the data is to be told instead. The respect is a column's values, how often it is missing,
+or failures: values that production lacks more often do not explain that a canary's are worse.
 """
 
 from __future__ import annotations
@@ -12,6 +13,8 @@ from __future__ import annotations
 from collections.abc import Iterable
 from dataclasses import dataclass
 from enum import StrEnum
+
+from detectors.cells import Aspect
 
 
 class Direction(StrEnum):
@@ -24,17 +27,19 @@ class Direction(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class Movement:
-    """A column that moved; ``share`` is the evidence as a share of what an alarm needs."""
+    """What of a column moved, and which way; ``share`` is the evidence as a share of what an alarm
+    needs."""
 
     column: str
+    aspect: Aspect
     direction: Direction
     share: float
 
 
 @dataclass(frozen=True, slots=True)
 class CommonCause:
-    """The columns in which production moved the same way; ``all_of_it``: they are all that was
-    held against the canary, so nothing is left to roll back for."""
+    """The columns in which production moved the same way; ``all_of_it``: that is all that was held
+    against the canary, so nothing is left to roll back for."""
 
     columns: tuple[str, ...]
     all_of_it: bool
@@ -55,18 +60,15 @@ def common_cause(
     """
     failing = tuple(canary)
     moved = [known for known in production if known.share >= from_share]
-    shared = {
-        mine.column
-        for mine in failing
-        if any(
-            theirs.column == mine.column and _alike(mine.direction, theirs.direction)
-            for theirs in moved
-        )
-    }
+    shared = [mine for mine in failing if any(_alike(mine, theirs) for theirs in moved)]
     if not shared:
         return None
-    return CommonCause(tuple(sorted(shared)), all(mine.column in shared for mine in failing))
+    columns = sorted({mine.column for mine in shared})
+    return CommonCause(tuple(columns), len(shared) == len(failing))
 
 
-def _alike(first: Direction, second: Direction) -> bool:
-    return first is second or Direction.BOTH in (first, second)
+def _alike(mine: Movement, theirs: Movement) -> bool:
+    if (mine.column, mine.aspect) != (theirs.column, theirs.aspect):
+        return False
+    ways = mine.direction, theirs.direction
+    return ways[0] is ways[1] or Direction.BOTH in ways

@@ -15,6 +15,7 @@ from detectors.canary_bytes import UnreadableState, from_bytes, to_bytes
 from detectors.canary_metric import ArmsPane
 from detectors.canary_rules import CanarySettings, Measure, Rule
 from detectors.canary_verdict import CanaryVerdict, findings_of
+from detectors.cells import Aspect
 from detectors.finding import Outcome
 from detectors.layout import HEADERS, Header
 from detectors.reference import Reference
@@ -23,7 +24,7 @@ from detectors.sample_ratio import SplitSettings
 from detectors.summary import Summaries
 from detectors.table import reference_of, summarize_table
 from detectors.thresholds import Place
-from detectors.upstream import Direction, Movement
+from detectors.upstream import Direction, Movement, common_cause
 from detectors.verdict import Status
 
 PANE_MS = 10_000
@@ -230,17 +231,30 @@ def test_a_broken_split_holds_and_nothing_is_learnt_from_it() -> None:
 def test_what_production_does_too_is_upstream_and_not_rolled_back() -> None:
     state, found = run(30, lower=0.4)
     assert found.roll_back
-    drift = [Movement("scores.quality", Direction.DOWN, 0.8)]
+    drift = [Movement("scores.quality", Aspect.VALUES, Direction.DOWN, 0.8)]
     again = verdict(state, SETTINGS, drift)
     assert (again.status, again.roll_back) == (Status.FAIL, False)
     assert again.upstream is not None
     assert "upstream" in again.reason
     for other in (
-        Movement("scores.quality", Direction.UP, 0.8),
-        Movement("scores.quality", Direction.DOWN, 0.1),
-        Movement("latency_ms", Direction.DOWN, 0.8),
+        Movement("scores.quality", Aspect.VALUES, Direction.UP, 0.8),
+        Movement("scores.quality", Aspect.PRESENCE, Direction.DOWN, 0.8),
+        Movement("scores.quality", Aspect.VALUES, Direction.DOWN, 0.1),
+        Movement("latency_ms", Aspect.VALUES, Direction.DOWN, 0.8),
     ):
         assert verdict(state, SETTINGS, [other]).roll_back
+
+
+def test_a_cause_is_that_of_what_moved_and_not_of_the_whole_column() -> None:
+    worse = Movement("features.size", Aspect.VALUES, Direction.UP, 1.0)
+    lacking = Movement("features.size", Aspect.PRESENCE, Direction.UP, 1.0)
+    assert common_cause([worse], [lacking]) is None
+    both = common_cause([worse, lacking], [lacking])
+    assert both is not None
+    assert (both.columns, both.all_of_it) == (("features.size",), False)
+    alone = common_cause([lacking], [worse, lacking])
+    assert alone is not None
+    assert alone.all_of_it
 
 
 def test_alphas_add_up_to_at_most_that_of_the_release_however_many_columns_come() -> None:

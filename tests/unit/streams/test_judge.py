@@ -13,7 +13,7 @@ import numpy as np
 import pyarrow as pa
 import pytest
 
-from detectors.canary_rules import CanarySettings
+from detectors.canary_rules import CanarySettings, Measure, Rule
 from detectors.drift_settings import DriftSettings, FalseAlarms
 from detectors.finding import Finding, Outcome
 from detectors.pairs import HalfCounts, PairCounts
@@ -21,6 +21,7 @@ from detectors.reference import Reference, reference_from_table
 from detectors.release import OTHER, Role
 from detectors.sample_ratio import SplitSettings
 from detectors.thresholds import Against, Detector, Limit, ThresholdSettings
+from detectors.upstream import Direction
 from detectors.verdict import Status, Verdict
 from streams.cardinality import Limits
 from streams.evidence import EvidenceSettings
@@ -599,6 +600,26 @@ def test_where_production_moves_the_same_way_the_cause_is_upstream_and_nothing_f
     assert (drifting.column, drifting.direction) == ("scores.quality", "down")
     assert drifting.effect < -1
     assert WALL_MS + 8_000 <= drifting.onset_ms <= WALL_MS + 13_000
+
+
+def test_that_production_lacks_values_is_no_cause_of_worse_values() -> None:
+    rule = Rule(Measure.LEVEL, "features.x", Direction.UP, critical=True)
+    settings = replace(EVIDENCE, canary=CanarySettings(rules=(rule,)))
+    bench = judged_by_evidence(scored_reference(), settings)
+    for at_ms in range(0, 40_000, 1_000):
+        production = events(at_ms, 100)
+        for event in production[::2]:
+            event["features"] = {}
+        bench.give(production)
+        bench.give(events(at_ms, 49, "canary", x=1.0))
+        bench.clock(at_ms + 1_000)
+    lacking = newest(bench, Role.PRODUCTION)
+    assert lacking.status is Status.FAIL
+    assert {(f.column, f.detector) for f in lacking.findings if f.outcome is Outcome.FAIL} == {
+        ("features.x", "drift_missing")
+    }
+    assert newest(bench).status is Status.FAIL
+    assert newest(bench).upstream == ()
 
 
 def test_drift_of_what_is_not_production_is_shown_and_decides_nothing() -> None:
