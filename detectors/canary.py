@@ -19,9 +19,9 @@ from dataclasses import dataclass, field, replace
 from detectors.canary_answers import answers
 from detectors.canary_book import book_of
 from detectors.canary_cast import Cast, rulebook
-from detectors.canary_ledger import Ledger, entered
+from detectors.canary_ledger import Ledger, entered, fitted
 from detectors.canary_metric import ArmsPane, CanaryMetric, metrics_of
-from detectors.canary_pane import count
+from detectors.canary_pane import Counted, count
 from detectors.canary_rows import BLANK_ROW, Row, rows_of
 from detectors.canary_rules import CanarySettings
 from detectors.canary_verdict import CanaryVerdict, verdict_of
@@ -108,26 +108,31 @@ def step_all(
     for counted in count(known, settings, [panes[at] for at in judged]):
         places = [judged[at] for at in counted.of]
         pane = panes[places[0]]
-        after = entered(
-            rows_of([found[at].row for at in places], counted.book),
-            counted.book,
-            settings,
-            pane.start_ms,
-            pane.length_ms,
-            counted.arms,
-            counted.ready,
-            pane.variance,
-        )
-        for row, (at, late) in enumerate(zip(places, counted.late, strict=True)):
-            before = found[at]
-            found[at] = CanaryState(
-                Row(after, row),
-                before.split,
-                before.panes + 1,
-                before.one_sided,
-                late,
+        if len(places) == 1:
+            rows = [Row(_after(counted.alone(), found[places[0]].ledger, settings, pane))]
+        else:
+            after = _after(
+                counted, rows_of([found[at].row for at in places], counted.book), settings, pane
             )
+            rows = [Row(after, at) for at in range(len(places))]
+        for at, row, late in zip(places, rows, counted.late, strict=True):
+            before = found[at]
+            found[at] = CanaryState(row, before.split, before.panes + 1, before.one_sided, late)
     return found
+
+
+def _after(counted: Counted, ledger: Ledger, settings: CanarySettings, pane: ArmsPane) -> Ledger:
+    """``pane``: any of those that were counted, of which all have these times and this variance."""
+    return entered(
+        fitted(ledger, counted.book),
+        counted.book,
+        settings,
+        pane.start_ms,
+        pane.length_ms,
+        counted.arms,
+        counted.ready,
+        pane.variance,
+    )
 
 
 def _split(state: CanaryState, settings: CanarySettings, counts: Mapping[Role, int]) -> CanaryState:

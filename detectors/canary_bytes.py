@@ -18,7 +18,7 @@ from numpy.typing import NDArray
 from detectors.canary import CanaryState
 from detectors.canary_cast import Basis, Cast, Part, cast_of
 from detectors.canary_ledger import Ledger, Tallies
-from detectors.canary_rows import Row, together
+from detectors.canary_rows import Row
 from detectors.canary_rules import Measure
 from detectors.canary_sequences import Sequences
 from detectors.canary_wealth import Wealth
@@ -85,9 +85,7 @@ def from_bytes(data: bytes) -> CanaryState:
         ledger = _ledger(record, _cast(record.cast))
     except (msgspec.MsgspecError, ValueError, IndexError, OverflowError) as error:
         raise UnreadableState(f"a canary's state cannot be read: {error}") from error
-    return CanaryState(
-        Row(together([ledger])), record.split, record.panes, record.one_sided, record.late
-    )
+    return CanaryState(Row(ledger), record.split, record.panes, record.one_sided, record.late)
 
 
 _KINDS = {np.dtype(np.int64): "<i8", np.dtype(np.float64): "<f8"}

@@ -34,6 +34,12 @@ class Counted:
     ready: NDArray[np.bool_]
     late: tuple[int, ...]
 
+    def alone(self) -> Counted:
+        """Of a single pane: the same without the axis of panes."""
+        arms = self.arms
+        arms = ArmCounts(arms.cells[:, 0], arms.n[:, 0], arms.mean[:, 0], arms.sd[:, 0], arms.lost)
+        return replace(self, arms=arms, ready=self.ready[0])
+
 
 def count(
     known: Sequence[tuple[Cast, int]], settings: CanarySettings, panes: Sequence[ArmsPane]

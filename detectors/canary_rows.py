@@ -41,31 +41,37 @@ _Group = TypeVar("_Group", Wealth, Dispersion, Tallies, Sequences)
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Row:
-    """A release's ledger: row ``at`` of arrays that may hold those of others too."""
+    """A release's ledger: row ``at`` of arrays that hold those of others too, or (None) arrays of
+    its own, without an axis for releases: small arrays of one axis are the quickest."""
 
     rows: Ledger
-    at: int = 0
+    at: int | None = None
 
     @property
     def ledger(self) -> Ledger:
         """As of this release alone: a look at the shared arrays."""
-        return _ledger(
-            self.rows.cast, self.rows.bets, [rows[self.at] for rows in _arrays(self.rows)]
-        )
+        if self.at is None:
+            return self.rows
+        row = [rows[self.at] for rows in _arrays(self.rows)]
+        return _ledger(self.rows.cast, self.rows.bets, row)
 
     @property
     def shared(self) -> bool:
         """Whether keeping this row keeps others in memory."""
-        return len(self.rows.learnt) > 1
+        return self.at is not None
 
     def alone(self) -> Row:
         """The same, in arrays of its own."""
-        return Row(together([self.ledger])) if self.shared else self
+        if self.at is None:
+            return self
+        row = [rows[self.at].copy() for rows in _arrays(self.rows)]
+        return Row(_ledger(self.rows.cast, self.rows.bets, row))
 
     @property
     def failed(self) -> bool:
         """Whether any measure has failed."""
-        return bool((self.rows.wealth.peak[self.at] >= self.rows.cast.needed).any())
+        peak = self.rows.wealth.peak
+        return bool(((peak if self.at is None else peak[self.at]) >= self.rows.cast.needed).any())
 
 
 def together(ledgers: Sequence[Ledger]) -> Ledger:
@@ -102,4 +108,4 @@ def _ledger(cast: Cast, bets: NDArray[np.int64], arrays: Sequence[NDArray[Any]])
     return Ledger(cast, bets, wealth, dispersion, learnt, tallies, sequences, cases, usual)
 
 
-BLANK_ROW = Row(together([BLANK]))
+BLANK_ROW = Row(BLANK)
