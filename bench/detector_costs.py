@@ -13,6 +13,7 @@ import numpy as np
 import pyarrow as pa
 
 from bench.measure import Spread, report, show
+from detectors.cells import Aspect
 from detectors.frames import follow_online, panes
 from detectors.online_rules import Feed, Method, OnlineSettings, OnlineWatch, Quantity
 from detectors.paired_evidence import PairedSettings, PairedState, paired_findings, step
@@ -69,8 +70,8 @@ def _paired(measures: int) -> Callable[[], object]:
 
 
 def _cause() -> Callable[[], object]:
-    canary = [Movement(f"scores.s{i}", Direction.DOWN, 1.0) for i in range(4)]
-    production = [Movement(f"scores.s{i}", Direction.DOWN, 0.7) for i in range(25)]
+    canary = [Movement(f"scores.s{i}", Aspect.VALUES, Direction.DOWN, 1.0) for i in range(4)]
+    production = [Movement(f"scores.s{i}", Aspect.VALUES, Direction.DOWN, 0.7) for i in range(25)]
     return lambda: common_cause(canary, production)
 
 
