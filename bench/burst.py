@@ -195,6 +195,7 @@ class Sender:
                 "linger.ms": 20,
                 "batch.size": 900_000,
                 "queue.buffering.max.messages": 1_000_000,
+                "log_level": 0,  # the broker ends before this does
             }
         )
 

@@ -155,8 +155,8 @@ def input_consumer(
     Offsets are committed by the caller, plainly or in its transaction. Memory: at most about
     64 MB are fetched ahead, whatever the number of partitions. One answer of the broker holds 4 MB
     (a larger message comes alone): for larger ones the system gives and takes back memory page by
-    page, which costs a third of the consumer's CPU. CRCs are not checked again: the broker has
-    checked them when it took the records.
+    page, which costs up to a third of the consumer's CPU. CRCs are not checked again: the broker
+    has checked them when it took the records.
     """
     return {
         **_client(settings, f"{group}-input", on_error),
