@@ -105,7 +105,8 @@ class OutboxSettings:
 
 @dataclass(frozen=True, slots=True)
 class Entry:
-    """One action on its way to one receiver. ``warned``: its page about being late is out."""
+    """One action on its way to one receiver. ``warned``: its page about being late is out.
+    ``since_ms``: when it was decided to wait until ``next_try_ms``."""
 
     action: Action
     receiver: str
@@ -113,10 +114,16 @@ class Entry:
     step: int
     next_try_ms: int
     warned: bool
+    since_ms: int = 0
 
     @property
     def urgent(self) -> bool:
         return self.action.kind is ActionKind.ROLLBACK
+
+    def due(self, now_ms: int) -> bool:
+        """Whether its wait is over. A clock that shows less than when the wait began was set back:
+        nobody knows how long is left, and a try too early does less harm than one hours late."""
+        return self.next_try_ms <= now_ms or now_ms < self.since_ms
 
 
 @dataclass(frozen=True, slots=True)
@@ -141,10 +148,10 @@ class Outbox:
         for entry in self.entries:
             line = (entry.receiver, entry.action.incident_key)
             if entry.urgent:
-                if rollbacks and entry.next_try_ms <= now_ms:
+                if rollbacks and entry.due(now_ms):
                     ready.append(entry)
                 continue
-            if entry.next_try_ms <= now_ms and line not in waiting:
+            if entry.due(now_ms) and line not in waiting:
                 ready.append(entry)
             waiting.add(line)
         ready.sort(key=lambda entry: (not entry.urgent, entry.action.created_ms))
@@ -230,7 +237,7 @@ def record(
             return _give_up(outbox, entry, row, delivery.detail, routes, settings, now_ms)
         case DeliveryState.RETRY:
             wait_ms = max(wait_before(tried, settings), delivery.retry_after_ms or 0)
-            again = replace(tried, next_try_ms=now_ms + wait_ms)
+            again = replace(tried, next_try_ms=now_ms + wait_ms, since_ms=now_ms)
             row = _row(again, ActionState.RETRYING, delivery.detail, now_ms)
             after = replace(
                 outbox, entries=tuple(again if e is entry else e for e in outbox.entries)

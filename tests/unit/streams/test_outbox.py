@@ -196,3 +196,15 @@ def test_a_full_outbox_drops_pages_and_never_a_rollback() -> None:
     assert sum(row.state is ActionState.DROPPED for row in rows) == 6
     outbox, _ = add(outbox, (action(ActionKind.ROLLBACK),), ROUTES, settings, 0)
     assert outbox.due(0)[0].action.kind is ActionKind.ROLLBACK
+
+
+def test_a_clock_that_is_set_back_delays_no_try_by_as_much() -> None:
+    hour_ms = 3_600_000
+    box = filled(action(ActionKind.ROLLBACK, at_ms=hour_ms))
+    (entry,) = box.due(hour_ms)
+    box, _ = record(box, entry.action.key, "deployer", RETRY, ROUTES, SETTINGS, hour_ms)
+    assert box.due(hour_ms) == ()
+    assert len(box.due(hour_ms - 1)) == 1, "set back"
+    assert len(box.due(0)) == 1, "an hour back"
+    (waiting,) = box.entries
+    assert box.due(waiting.next_try_ms - 1) == (), "as long as the clock is right, it waits"
