@@ -14,6 +14,7 @@ from detectors.reference import Reference, layout_for
 from detectors.release import OTHER
 from streams.cardinality import Limits, Names
 from streams.codecs.speculative.loading import Kernels, ready
+from streams.group_parts import in_parts
 from streams.kept_rows import Kept, ModelRows
 from streams.model_table import ModelTable
 from streams.timeline import TimeSettings
@@ -105,17 +106,13 @@ class Accumulator:
         topics = tuple(sorted({part.topic for part in rows.parts}))
         groups: list[Group] = []
         size = 0
-        for group in table.groups(layout, self._workshop):
-            packed = len(group.summaries.vector) + len(group.summaries.extremes)
-            packed += sum(len(k) + len(c) for k, c in group.summaries.sketches.values())
-            packed += sum(
-                len(name) + 12 for c in group.summaries.categories.values() for name in c[0]
-            )
-            if groups and size + packed > MAX_DELTA_BYTES:
-                yield self._delta(model, layout, topics, worker, wall_ms, groups)
-                groups, size = [], 0
-            groups.append(group)
-            size += packed
+        for whole in table.groups(layout, self._workshop):
+            for group, packed in in_parts(whole, layout, MAX_DELTA_BYTES):
+                if groups and size + packed > MAX_DELTA_BYTES:
+                    yield self._delta(model, layout, topics, worker, wall_ms, groups)
+                    groups, size = [], 0
+                groups.append(group)
+                size += packed
         yield self._delta(model, layout, topics, worker, wall_ms, groups)
 
     @staticmethod

@@ -8,8 +8,20 @@ as well, so both go through here.
 from __future__ import annotations
 
 import asyncio
+import zlib
 from collections.abc import Awaitable, Callable, Iterable, Iterator
 from typing import Any
+
+from streams.errors import UnavailableError
+from streams.kafka import MOST_RECORD_BYTES
+
+_LARGE_BYTES = 512 * 1024
+"""From here on an entry is stored compressed."""
+_RECORD_OVERHEAD = 4 * 1024
+"""Of a record beside its value: the key and what the protocol adds."""
+_ZLIB = b"\x78"
+"""The first byte of what zlib writes, and of no entry: these are arrays and maps of MessagePack, or
+JSON."""
 
 
 def _allowed() -> None:
@@ -26,7 +38,7 @@ class Changelog:
 
     def get(self, key: bytes) -> bytes | None:
         value = self._table.data.get(key)
-        return value if isinstance(value, bytes) else None
+        return _loosened(value) if isinstance(value, bytes) else None
 
     def __iter__(self) -> Iterator[bytes]:
         return (key for key, _ in self.items())
@@ -34,11 +46,13 @@ class Changelog:
     def items(self) -> Iterator[tuple[bytes, bytes]]:
         for key, value in list(self._table.data.items()):
             if isinstance(key, bytes) and isinstance(value, bytes):
-                yield key, value
+                yield key, _loosened(value)
 
     def put(self, partition: int, key: bytes, value: bytes) -> Awaitable[object]:
-        """Store an entry; what is returned is done when Kafka has it."""
+        """Store an entry; what is returned is done when Kafka has it. Raises UnavailableError for
+        one that no record can hold."""
         self._before_write()
+        value = self._packed(value)
         self._table.data[key] = value
         return self._send(partition, key, value)
 
@@ -48,11 +62,28 @@ class Changelog:
         self._table.data.pop(key, None)
         return self._send(partition, key, None)
 
+    def _packed(self, value: bytes) -> bytes:
+        if len(value) < _LARGE_BYTES:
+            return value
+        packed = zlib.compress(value, 1)
+        if len(packed) > MOST_RECORD_BYTES - _RECORD_OVERHEAD:
+            raise UnavailableError(
+                f"an entry of {len(value)} bytes ({len(packed)} compressed) is larger than a record"
+                " may be",
+                str(self._table.changelog_topic_name),
+                "a model has very many columns of long values: lower limits.columns_per_model",
+            )
+        return packed
+
     def _send(self, partition: int, key: bytes, value: bytes | None) -> Awaitable[object]:
         sent: Awaitable[object] = self._table.send_changelog(
             partition, key, value, key_serializer="raw", value_serializer="raw"
         )
         return sent
+
+
+def _loosened(value: bytes) -> bytes:
+    return zlib.decompress(value) if value.startswith(_ZLIB) else value
 
 
 async def acknowledged(pending: Iterable[Awaitable[object]]) -> None:

@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from typing import Final
 
 from streams.doctor import Check, Level, size, span
+from streams.kafka import MOST_RECORD_BYTES
 from streams.kafka_topics import TopicSpec
 from streams.timeline import DAY, HOUR, NEVER
 
@@ -19,7 +20,6 @@ _WAIT_S: Final = 10.0
 _SHORT_RETENTION_MS: Final = 6 * HOUR
 """An outage of a role that lasts longer than the retention of what it reads loses data."""
 _GOOD_RETENTION_MS: Final = DAY
-_OUR_LARGEST_BYTES: Final = 8 * 1024 * 1024
 _LARGEST_AT_LEAST_BYTES: Final = 1_000_000
 _AHEAD_MS: Final = 60_000
 _BEHIND_MESSAGES: Final = 100_000
@@ -144,14 +144,14 @@ def _internal(
             )
         )
     largest = _number(settings.get("max.message.bytes"))
-    if largest is not None and largest < _OUR_LARGEST_BYTES:
+    if largest is not None and largest < MOST_RECORD_BYTES:
         too_small = largest < _LARGEST_AT_LEAST_BYTES
         told.append(
             _topic(
                 name,
                 Level.WRONG if too_small else Level.WARNING,
                 f"takes records of {size(largest)} at most; a larger one would stop its writer",
-                f"set max.message.bytes={_OUR_LARGEST_BYTES}",
+                f"set max.message.bytes={MOST_RECORD_BYTES}",
             )
         )
     return told

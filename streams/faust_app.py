@@ -13,7 +13,7 @@ import faust
 
 from streams.changelog import Changelog
 from streams.faust_broker import app_arguments, connect
-from streams.kafka import KafkaSettings
+from streams.kafka import MOST_RECORD_BYTES, KafkaSettings
 from streams.lease import SESSION_S, Lease
 from streams.supervise import report_ready
 from streams.wire import FindingRow, Row, encode_rows
@@ -32,6 +32,7 @@ def make_app(kafka: KafkaSettings, name: str) -> faust.App:
         value_serializer="raw",
         topic_partitions=kafka.partitions,
         web_enabled=False,
+        producer_max_request_size=MOST_RECORD_BYTES,
         # A killed worker's partitions are free after this time; Faust's own default is 60 s.
         broker_session_timeout=SESSION_S,
         broker_heartbeat_interval=1.0,

@@ -31,6 +31,9 @@ TRANSACTION_MS = 12_000
 so long, and until the broker next looks for such transactions, which it does every 10 s: together
 less than the 30 s in which a worker's death is made up for."""
 
+MOST_RECORD_BYTES = 8 * 1024 * 1024
+"""Of one record on driftline's own topics."""
+
 # What the promises rest on. Setting one of these by hand would break them silently.
 _OURS = frozenset(
     {
@@ -199,7 +202,7 @@ def producer(
         "enable.idempotence": True,
         "compression.type": "lz4",
         "linger.ms": 5,
-        "message.max.bytes": 8 * 1024 * 1024,
+        "message.max.bytes": MOST_RECORD_BYTES,
         "queue.buffering.max.kbytes": 65_536,
         "message.timeout.ms": 30_000,
     }
@@ -258,6 +261,8 @@ def _client(
         "error_cb": on_error or kafka_log.error,
         "log.connection.close": False,  # idle connections close: that is not news
         "socket.keepalive.enable": True,
+        # A connection may be dead without a word. librdkafka would wait for a minute.
+        "socket.timeout.ms": 10_000,
         "reconnect.backoff.max.ms": 2_000,
     }
 

@@ -20,7 +20,7 @@ from confluent_kafka.admin import (  # type: ignore[attr-defined]
 )
 
 from streams import kafka
-from streams.kafka import KafkaSettings
+from streams.kafka import MOST_RECORD_BYTES, KafkaSettings
 
 CHECK_MS = 8_000
 _ATTEMPT_S = 0.5
@@ -201,7 +201,7 @@ def _create(client: AdminClient, settings: KafkaSettings, name: str, spec: Topic
         replication_factor=settings.replication,
         config={
             "cleanup.policy": "compact" if spec.compacted else "delete",
-            "max.message.bytes": str(8 * 1024 * 1024),
+            "max.message.bytes": str(MOST_RECORD_BYTES),
         },
     )
     try:
