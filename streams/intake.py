@@ -55,10 +55,20 @@ class PartitionIntake:
     capped: int = 0
     last_message_ms: int = 0
     """When the last message was read, on the wall; at first, when the partition was assigned."""
+    lost: int = 0
+    """Messages deleted unread before ``first_offset``, or UNCOUNTED."""
+    lost_after_ms: int = NEVER
+
+    def begin(self, offset: int, lost: int) -> None:
+        """Reading goes on at an offset; ``lost``: messages before it that nobody can read."""
+        self.next_offset = offset
+        if lost:
+            self.first_offset, self.lost, self.lost_after_ms = offset, lost, self.newest_ms
 
     def clear(self) -> None:
         self.first_offset = self.next_offset
         self.messages = self.events = self.dead = self.late = self.capped = 0
+        self.lost, self.lost_after_ms = 0, NEVER
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -205,6 +215,8 @@ class Intake:
                 intake.dead,
                 intake.late,
                 intake.capped,
+                intake.lost,
+                intake.lost_after_ms,
             )
             for (topic, partition), intake in sorted(self.partitions.items())
         )

@@ -22,6 +22,7 @@ from streams.comparing import comparisons, main_production, shown_block
 from streams.evidence import Evidence, EvidenceSettings
 from streams.evidence_entry import Entry, EvidenceKey
 from streams.figures import window_rows
+from streams.gaps import enter, passed
 from streams.intervals import Intervals
 from streams.learning import learn, learning_key, teaches
 from streams.model_state import Interval, IntervalKey, ModelState, ReleaseTrack
@@ -158,6 +159,8 @@ class ModelJudge:
             self.state.closed_ms = mark
             self.state.moved_ms = max(progress.wall_ms, self.state.moved_ms)
             self.touched = True
+        if enter(self.state.gaps, self.state.topics, progress, self.state.closed_ms):
+            self.touched = True
         if retire(self.state, self._settings.judge, progress.wall_ms, self._forget):
             self.touched = True
         decide_all(
@@ -170,9 +173,17 @@ class ModelJudge:
             offset,
             outputs,
         )
+        # After the verdicts: however much was read at once, each gap is told of.
+        self._drop_gaps()
         self.evidence.rest()
         self.touched |= bool(self.intervals.changed or outputs.verdicts)
         return outputs
+
+    def _drop_gaps(self) -> None:
+        shortest, closed_ms = self._time.windows_ms[0], self.state.closed_ms
+        left = [gap for gap in self.state.gaps if not passed(gap, closed_ms, shortest)]
+        self.touched |= len(left) < len(self.state.gaps)
+        self.state.gaps = left
 
     # --- panes and windows -------------------------------------------------------------------
 

@@ -22,6 +22,10 @@ class SummarizeMetrics:
             return Counter(f"driftline_intake_{name}", what, _LABELS, registry=registry)
 
         self._messages = counter("messages", "Messages read and committed.")
+        self._lost = counter(
+            "messages_lost",
+            "Messages deleted before they were read; 1 for a topic that was made again.",
+        )
         self._rows = Counter(
             "driftline_intake_rows",
             "What became of rows: counted, folded (counted under __other__ beyond a cap), late, or"
@@ -85,6 +89,8 @@ class SummarizeMetrics:
                     ("dead", intake.dead),
                 ):
                     self._rows.labels(*labels, fate).inc(rows)
+            if intake.lost:
+                self._lost.labels(*labels).inc(max(intake.lost, 1))
             lag = lag_of(place)
             if lag >= 0:
                 self._lag.labels(*labels).set(lag)

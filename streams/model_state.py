@@ -23,6 +23,7 @@ from detectors.finding import Finding
 from detectors.layout import Kind, Layout
 from detectors.release import Release, Role
 from detectors.summary import Summaries
+from streams.gaps import Gap
 from streams.timeline import NEVER
 from streams.wire import Packed, check, pack, unpack
 
@@ -124,7 +125,7 @@ class ModelState(msgspec.Struct):
     ``moved_ms``: when that was, on the wall; ``reference``: the one that the last delta stood on;
     ``revisions``: of windows that were corrected, by (length, start); ``settled``,
     ``gathered_ms``: see :mod:`streams.intervals`; ``paired``: pairs of shadows and production, as
-    :mod:`detectors.paired_board` writes them."""
+    :mod:`detectors.paired_board` writes them; ``gaps``: input that nobody could read."""
 
     model: str
     applied: int = -1
@@ -142,6 +143,7 @@ class ModelState(msgspec.Struct):
     settled: int = -1
     gathered_ms: int = NEVER
     paired: bytes = b""
+    gaps: list[Gap] = []
 
     def release(self, version: str, role: Role) -> Release:
         return Release(self.model, version, role)

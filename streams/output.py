@@ -7,11 +7,13 @@ owner of the partitions. Without transactions (the embedded broker) the records 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Sequence
+from functools import partial
 
 import confluent_kafka
 import structlog
 from confluent_kafka import KafkaError, KafkaException, Message, TopicPartition
 
+from streams.bounded_call import bounded
 from streams.failpoints import reached
 from streams.intake import Place
 from streams.outgoing import OutgoingRecord
@@ -22,6 +24,9 @@ _MOST_REFUSALS = 5
 
 _ANSWER_S = 5.0
 """How long a call of a transaction waits for the broker; SIGTERM may have to wait so long too."""
+
+_RETURN_S = _ANSWER_S + 3.0
+"""After this a call that should have given up by itself never returns."""
 
 log = structlog.get_logger()
 
@@ -80,9 +85,10 @@ class Output:
             reached("summarize.produced")
             if offsets:
                 group = self._consumer.consumer_group_metadata()
-                self._producer.send_offsets_to_transaction(list(offsets), group, _ANSWER_S)
+                send = self._producer.send_offsets_to_transaction
+                bounded(partial(send, list(offsets), group, _ANSWER_S), _RETURN_S)
             reached("summarize.sent")
-            self._producer.commit_transaction(_ANSWER_S)
+            bounded(partial(self._producer.commit_transaction, _ANSWER_S), _RETURN_S)
             reached("summarize.committed")
         except KafkaException as error:
             self._undo(error)
@@ -96,8 +102,7 @@ class Output:
 
         Without an answer nobody knows whether it was committed. A new producer with the same id
         makes the broker decide (it ends what was begun), and then the committed offsets tell. The
-        old producer cannot be used for that: librdkafka 2.16 never returns from the second
-        send_offsets_to_transaction after one that timed out.
+        old producer cannot be used for that: see :mod:`streams.bounded_call`.
         """
         cause = error.args[0]
         waiting = is_passing(cause)
@@ -111,7 +116,7 @@ class Output:
         log.warning("transaction refused, reading again", error=cause.name())
         if not ended:
             try:
-                self._producer.abort_transaction(_ANSWER_S)
+                bounded(partial(self._producer.abort_transaction, _ANSWER_S), _RETURN_S)
             except KafkaException as worse:
                 log.warning("transaction not aborted", error=worse.args[0].name())
                 ended = True
@@ -124,7 +129,7 @@ class Output:
         while True:
             self._producer = self._make_producer()
             try:
-                self._producer.init_transactions(_ANSWER_S)
+                bounded(partial(self._producer.init_transactions, _ANSWER_S), _RETURN_S)
             except KafkaException as error:
                 if not is_passing(error.args[0]) or self._stop():
                     raise

@@ -14,6 +14,7 @@ CALL_S: Final = 2.0
 _NO_ANSWER: Final = frozenset(
     {
         KafkaError._TIMED_OUT,  # noqa: SLF001 - its public name
+        KafkaError._TIMED_OUT_QUEUE,  # noqa: SLF001
         KafkaError._TRANSPORT,  # noqa: SLF001
         KafkaError._WAIT_COORD,  # noqa: SLF001
         KafkaError.UNSTABLE_OFFSET_COMMIT,

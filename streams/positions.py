@@ -2,13 +2,15 @@
 
 A committed offset that the topic no longer has is not silently replaced by another
 (``auto.offset.reset`` is ``error``): what was deleted before it was read becomes a dead letter with
-the number of messages, and a gap in the ledger. A topic that was deleted and made again is read
-from its first message.
+the number of messages, a gap in the ledger, and BLIND verdicts (:mod:`streams.gaps`). A topic that
+was deleted and made again is read from its first message; how much of the old one was not read,
+nobody knows.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
 
 import confluent_kafka
 import structlog
@@ -17,29 +19,34 @@ from confluent_kafka import TopicPartition
 from streams.intake import Place
 from streams.kafka import StartAt
 from streams.patience import patiently
+from streams.wire import UNCOUNTED
 
 log = structlog.get_logger()
 
-Lost = Callable[[Place, int, int], None]
-"""Told that messages [first, until) of a partition were deleted before anybody read them."""
+
+@dataclass(frozen=True, slots=True)
+class Beginning:
+    """Where to read on, and how many messages before that were deleted unread (or UNCOUNTED)."""
+
+    offset: int
+    lost: int = 0
 
 
 class Positions:
-    """``start``: where a partition begins in which nothing was ever committed; ``lost``: told of
-    gaps; ``stop``: whether to give up waiting for a broker."""
+    """``start``: where a partition begins in which nothing was ever committed; ``stop``: whether to
+    give up waiting for a broker."""
 
     def __init__(
         self,
         consumer: confluent_kafka.Consumer,
         start: StartAt,
-        lost: Lost,
         stop: Callable[[], bool],
     ) -> None:
         self._consumer = consumer
         self._start = start
-        self._lost = lost
         self._stop = stop
         self._began: dict[Place, int] = {}
+        self._committed: set[Place] = set()
 
     def committed(self, places: list[TopicPartition]) -> list[TopicPartition]:
         """What is committed. A worker that died in a transaction holds that back until the broker
@@ -52,13 +59,16 @@ class Positions:
         patiently(ask, self._stop)
         return found
 
-    def begin(self, place: Place, committed: int) -> int:
-        """The offset to read on from; ``committed`` is negative where there is none."""
+    def begin(self, place: Place, committed: int) -> Beginning:
+        """Where to read on; ``committed`` is negative where there is none."""
+        if committed < 0 and place in self._committed:
+            # Offsets go with their topic: this is another one of the same name.
+            return self._made_again(place)
         if committed < 0:
-            return self._first(place)
+            return Beginning(self._first(place))
+        self._committed.add(place)
         low, high = self._watermarks(place)
         if committed < low:
-            self._lost(place, committed, low)
             log.error(
                 "messages deleted before they were read",
                 topic=place[0],
@@ -66,11 +76,20 @@ class Positions:
                 first=committed,
                 until=low,
             )
-            return low
+            return Beginning(low, low - committed)
         if committed > high:
-            log.error("topic made again", topic=place[0], partition=place[1], committed=committed)
-            return low
-        return committed
+            return self._made_again(place)
+        return Beginning(committed)
+
+    def _made_again(self, place: Place) -> Beginning:
+        log.error("topic made again", topic=place[0], partition=place[1])
+        self._committed.discard(place)
+        self._began.pop(place, None)
+        return Beginning(self._watermarks(place)[0], UNCOUNTED)
+
+    def wrote(self, offsets: Iterable[TopicPartition]) -> None:
+        """These are committed now."""
+        self._committed.update((each.topic, each.partition) for each in offsets)
 
     def partitions_of(self, topic: str) -> int:
         """How many partitions a topic has."""

@@ -27,6 +27,7 @@ import structlog
 from confluent_kafka import KafkaError, KafkaException, Message, TopicPartition
 
 from streams.batches import MOST_WAIT_S, Batches
+from streams.bounded_call import NeverReturnedError
 from streams.clock import ClockSteps, wall_ms
 from streams.codecs import warm_up
 from streams.errors import UnavailableError
@@ -103,14 +104,19 @@ class Worker:
         self._clock_ms = clock_ms
         self._steps = ClockSteps(clock_ms)
         self._failed = False
-        self._joining = False
-        self._positions = Positions(consumer, start, self._lost, self._stopping)
+        self._closing = False
+        self._positions = Positions(consumer, start, self._stopping)
 
     def run(self, stop: Callable[[], bool]) -> None:
         """Read and flush until ``stop`` says so; then flush what was read and leave the group."""
         self._stop = stop
         self._output.open()
-        self._subscribe()
+        self._consumer.subscribe(
+            self._topics,
+            on_assign=self._on_assign,
+            on_revoke=self._on_revoke,
+            on_lost=self._on_lost,
+        )
         gc.collect()
         gc.freeze()
         gc.disable()  # nothing here is cyclic; collected by hand once a flush
@@ -136,18 +142,11 @@ class Worker:
             raise
         finally:
             gc.enable()
+            self._closing = True
             self._consumer.close()
 
-    def _subscribe(self) -> None:
-        self._consumer.subscribe(
-            self._topics,
-            on_assign=self._on_assign,
-            on_revoke=self._on_revoke,
-            on_lost=self._on_lost,
-        )
-
     def _take(self, messages: list[Message]) -> None:
-        overtaken = False
+        gap = False
         good: list[Message] = []
         halves: list[Message] = []
         pairs = None if self._pairing is None else self._pairing.topic
@@ -160,7 +159,7 @@ class Worker:
             elif error.code() == KafkaError._PARTITION_EOF:  # noqa: SLF001 - its public name
                 continue
             elif error.code() == KafkaError._AUTO_OFFSET_RESET:  # noqa: SLF001
-                overtaken = True
+                gap = True
             elif error.fatal() or error.code() in NOT_PASSING:
                 raise KafkaException(error)
             else:
@@ -171,17 +170,11 @@ class Worker:
             self._summarizer.take(part, self._clock_ms())
             if self._summarizer.full and not self._flush_or_rewind():
                 return  # the rest will be read again too
-        if overtaken and not self._joining:
-            self._join_again()
-
-    def _join_again(self) -> None:
-        """Messages were deleted before we came to them. librdkafka has stopped the partition, and
-        seeks in none that is stopped: so all are given up, which flushes what was read, and taken
-        again, where it is seen what is missing."""
-        log.warning("messages deleted before they were read, joining the group again")
-        self._joining = True
-        self._consumer.unsubscribe()
-        self._subscribe()
+        if gap:
+            # The position of a partition is no longer in the topic. What was read goes out first:
+            # the next report begins after the gap.
+            self._flush()
+            self._rewind()
 
     def _stopping(self) -> bool:
         return self._stop()
@@ -210,6 +203,7 @@ class Worker:
             if self._metrics is not None:
                 self._metrics.refused()
             return False
+        self._positions.wrote(offsets)
         if self._metrics is not None:
             seconds = time.monotonic() - began
             partitions = self._summarizer.intake.partitions
@@ -236,9 +230,8 @@ class Worker:
     def _on_assign(
         self, consumer: confluent_kafka.Consumer, partitions: list[TopicPartition]
     ) -> None:
-        self._joining = False
-        if not partitions:
-            return
+        if not partitions or self._closing:
+            return  # closing, the group may still give us some: a client that closes has no answers
         totals: dict[str, int] = {}
         starts = []
         for committed in self._positions.committed(partitions):
@@ -279,11 +272,10 @@ class Worker:
 
     def _begin(self, place: Place, committed: int) -> int:
         start = self._positions.begin(place, committed)
-        self._summarizer.intake.partitions[place].next_offset = start
-        return start
-
-    def _lost(self, place: Place, first: int, until: int) -> None:
-        self._summarizer.lost(place, first, until, self._clock_ms())
+        self._summarizer.intake.partitions[place].begin(start.offset, start.lost)
+        if start.lost:
+            self._summarizer.lost(place, max(committed, -1), start.lost, self._clock_ms())
+        return start.offset
 
     def _drop(self, partitions: list[TopicPartition]) -> None:
         self._output.given_up(partitions)
@@ -294,27 +286,34 @@ class Worker:
                 self._summarizer.intake.revoke((partition.topic, partition.partition))
 
     def _rewind(self) -> None:
-        """Go back to the last committed offsets, and to the clocks as they were then."""
-        self._rewind_pairs()
+        """Go back to the last committed offsets, and to the clocks as they were then.
+
+        By a new assignment: a partition whose position is no longer in its topic is not read any
+        more, and librdkafka refuses to seek in it.
+        """
+        starts = self._rewind_pairs()
         intake = self._summarizer.intake
         places = [TopicPartition(*place) for place in intake.partitions]
-        if not places:
-            return
-        for committed in self._positions.committed(places):
+        for committed in self._positions.committed(places) if places else ():
             place = (committed.topic, committed.partition)
             total = intake.partitions[place].partitions
             intake.assign(place, total, decode_clock(committed.metadata), self._clock_ms())
-            start = self._begin(place, committed.offset)
-            self._consumer.seek(TopicPartition(*place, start))
+            starts.append(TopicPartition(*place, self._begin(place, committed.offset)))
+        if starts:
+            self._consumer.assign(starts)
 
-    def _rewind_pairs(self) -> None:
+    def _rewind_pairs(self) -> list[TopicPartition]:
         if self._pairing is None or not self._pairing.owned:
-            return
+            return []
         places = [TopicPartition(self._pairing.topic, number) for number in self._pairing.owned]
-        for committed in self._positions.committed(places):
-            number = committed.partition
-            start = self._pairing.assign(number, committed.offset, committed.metadata)
-            self._consumer.seek(TopicPartition(self._pairing.topic, number, start))
+        return [
+            TopicPartition(
+                self._pairing.topic,
+                committed.partition,
+                self._pairing.assign(committed.partition, committed.offset, committed.metadata),
+            )
+            for committed in self._positions.committed(places)
+        ]
 
 
 def always_models(config: Config) -> tuple[str, ...]:
@@ -384,6 +383,10 @@ def run(config: Config) -> int:
         except TooManyDeadLettersError as error:
             raise UnavailableError(
                 str(error), "summarize", "correct the producer or the format of the topic"
+            ) from None
+        except NeverReturnedError as error:
+            raise UnavailableError(
+                str(error), "summarize", "start it again: what was not committed is read again"
             ) from None
         except KafkaException as error:
             raise UnavailableError(

@@ -27,7 +27,7 @@ from streams.outgoing import OutgoingRecord as OutgoingRecord
 from streams.pairing import Pairing
 from streams.sampling import EventSample, SampleSettings
 from streams.timeline import TimeSettings
-from streams.wire import Progress, encode, encode_rows, partition_for
+from streams.wire import UNCOUNTED, Progress, encode, encode_rows, partition_for
 
 
 @dataclass(frozen=True, slots=True)
@@ -164,11 +164,13 @@ class Summarizer:
             self.pairing.forget()
         self.accumulator = Accumulator(self._time, self._limits, self._reference_of)
 
-    def lost(self, place: Place, first: int, until: int, now_ms: int) -> None:
-        """Messages [first, until) of a partition were deleted before anybody read them. The ledger
-        has a gap there; the dead letter says why."""
+    def lost(self, place: Place, first: int, messages: int, now_ms: int) -> None:
+        """So many messages (or UNCOUNTED) of a partition, from offset ``first`` on (-1: unknown),
+        were deleted before anybody read them. The ledger has a gap there; the letter says why."""
         topic, partition = place
-        reason = f"{until - first} messages were deleted before they were read"
+        reason = f"{messages} messages were deleted before they were read"
+        if messages == UNCOUNTED:
+            reason = "the topic was made again; what was not read of the old one is gone"
         letter = DeadLetter(topic, partition, first, -1, reason, b"", now_ms)
         self._outgoing.append(OutgoingRecord(DEADLETTERS, -1, letter.key, letter.encode()))
 
@@ -333,7 +335,7 @@ class Summarizer:
         inputs = [
             TopicPartition(topic, partition, intake.next_offset, encode_clock(intake.newest_ms))
             for (topic, partition), intake in self.intake.partitions.items()
-            if intake.messages
+            if intake.messages or intake.lost
         ]
         return inputs if self.pairing is None else inputs + self.pairing.offsets()
 

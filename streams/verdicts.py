@@ -10,9 +10,18 @@ from detectors.release import ALL, OTHER, Role
 from detectors.thresholds import Place
 from detectors.verdict import Status, Verdict
 from streams.evidence import Evidence
+from streams.gaps import in_words
 from streams.model_state import ModelState
 from streams.outputs import Outputs
-from streams.standing import MOST_FINDINGS, JudgeSettings, Standings, baseline, decide, silence
+from streams.standing import (
+    MOST_FINDINGS,
+    Decision,
+    JudgeSettings,
+    Standings,
+    baseline,
+    decide,
+    silence,
+)
 
 _PROVEN: Final = (Status.FAIL.value, Status.HOLD.value)
 
@@ -34,6 +43,7 @@ def decide_all(
     """
     evaluated = {(row["version"], row["role"]) for row in outputs.windows}
     stuck_ms = wall_ms - state.moved_ms
+    missing = in_words(state.gaps)
     version_to_return_to = baseline(state.releases)
     for (version, role), track in sorted(state.releases.items()):
         release = state.release(version, role)
@@ -41,6 +51,8 @@ def decide_all(
         if version == OTHER:
             continue
         decision = silence(track, settings, state.closed_ms, wall_ms, stuck_ms)
+        if decision is None and missing:
+            decision = Decision(Status.BLIND, missing)
         if decision is None:
             # Between two windows an answer changes only when evidence proves something, or when a
             # release is seen again.

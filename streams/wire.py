@@ -26,9 +26,12 @@ from detectors.release import Release, Role
 from detectors.sketch import Sketch
 from detectors.summary import Summaries
 from detectors.verdict import Status, Verdict
+from streams.timeline import NEVER
 
 VERSION = 1
 """Of the records below; a reader refuses what it does not know."""
+UNCOUNTED = -1
+"""So many messages were lost that nobody can count them: their topic is gone."""
 
 
 class Packed(msgspec.Struct, array_like=True, frozen=True):
@@ -68,7 +71,9 @@ class Delta(msgspec.Struct, array_like=True, frozen=True, tag="delta"):
 class PartitionProgress(msgspec.Struct, array_like=True, frozen=True):
     """How far one input partition has been read, and what became of what was read since the last
     report: offsets [first_offset, next_offset) hold ``messages`` messages; their rows were counted
-    as ``events``, or were dead-lettered, late or beyond a cap."""
+    as ``events``, or were dead-lettered, late or beyond a cap. ``lost``: messages that were deleted
+    before anybody read them, UNCOUNTED if nobody knows how many; they came before all that is in
+    this report, and after an event of ``lost_after_ms``."""
 
     topic: str
     partition: int
@@ -82,6 +87,8 @@ class PartitionProgress(msgspec.Struct, array_like=True, frozen=True):
     dead: int
     late: int
     capped: int
+    lost: int = 0
+    lost_after_ms: int = NEVER
 
 
 class Progress(msgspec.Struct, array_like=True, frozen=True, tag="progress"):

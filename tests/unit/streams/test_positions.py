@@ -9,7 +9,8 @@ import pytest
 from confluent_kafka import KafkaError, KafkaException, TopicPartition
 
 from streams.kafka import StartAt
-from streams.positions import Positions
+from streams.positions import Beginning, Positions
+from streams.wire import UNCOUNTED
 
 PLACE = ("predictions", 0)
 
@@ -27,43 +28,42 @@ class Broker:
         return self.low, self.high
 
 
-def positions(
-    broker: Broker, lost: list[tuple[int, int]], start: StartAt = StartAt.EARLIEST
-) -> Positions:
-    return Positions(
-        cast("confluent_kafka.Consumer", broker),
-        start,
-        lambda _, first, until: lost.append((first, until)),
-        bool,
-    )
+def positions(broker: Broker, start: StartAt = StartAt.EARLIEST) -> Positions:
+    return Positions(cast("confluent_kafka.Consumer", broker), start, bool)
 
 
 @pytest.mark.parametrize(
     ("committed", "low", "high", "begins", "lost"),
     [
-        (7, 0, 20, 7, []),
-        (20, 0, 20, 20, []),
-        (7, 12, 20, 12, [(7, 12)]),
-        (7, 0, 3, 0, []),
-        (-1001, 5, 20, 5, []),
+        (7, 0, 20, 7, 0),
+        (20, 0, 20, 20, 0),
+        (7, 12, 20, 12, 5),
+        (7, 0, 3, 0, UNCOUNTED),
+        (-1001, 5, 20, 5, 0),
     ],
     ids=["as committed", "at the end", "deleted unread", "topic made again", "never committed"],
 )
-def test_where_reading_begins(
-    committed: int, low: int, high: int, begins: int, lost: list[tuple[int, int]]
-) -> None:
-    found: list[tuple[int, int]] = []
-    assert positions(Broker(low, high), found).begin(PLACE, committed) == begins
-    assert found == lost
+def test_where_reading_begins(committed: int, low: int, high: int, begins: int, lost: int) -> None:
+    assert positions(Broker(low, high)).begin(PLACE, committed) == Beginning(begins, lost)
 
 
 def test_latest_is_the_end_once_and_then_the_same_offset_until_something_is_committed() -> None:
     broker = Broker(0, 20)
-    at = positions(broker, [], StartAt.LATEST)
-    assert at.begin(PLACE, -1001) == 20
+    at = positions(broker, StartAt.LATEST)
+    assert at.begin(PLACE, -1001) == Beginning(20)
     broker.high = 50
-    assert at.begin(PLACE, -1001) == 20
+    assert at.begin(PLACE, -1001) == Beginning(20)
 
 
 def test_a_broker_that_is_away_is_asked_again() -> None:
-    assert positions(Broker(0, 20, silent=3), []).begin(PLACE, 7) == 7
+    assert positions(Broker(0, 20, silent=3)).begin(PLACE, 7) == Beginning(7)
+
+
+def test_offsets_that_are_gone_are_those_of_a_topic_that_was_made_again() -> None:
+    for start in StartAt:
+        at = positions(Broker(0, 20), start)
+        assert at.begin(PLACE, 7) == Beginning(7)
+        assert at.begin(PLACE, -1001) == Beginning(0, UNCOUNTED)
+        assert at.begin(PLACE, -1001) == Beginning(0 if start is StartAt.EARLIEST else 20)
+        at.wrote([TopicPartition(*PLACE, 3)])
+        assert at.begin(PLACE, -1001) == Beginning(0, UNCOUNTED)

@@ -347,3 +347,24 @@ def test_no_sample_is_taken_unless_asked_for() -> None:
 def test_a_ratio_beyond_one_is_refused(ratio: float) -> None:
     with pytest.raises(ValueError, match="ratio"):
         SampleSettings(ratio)
+
+
+def test_lost_messages_are_told_of_in_letter_and_report_until_that_is_safe() -> None:
+    worker = make()
+    worker.intake.revoke((TOPIC, 1))
+    for _ in range(2):
+        worker.intake.assign((TOPIC, 0), 2, NOW_MS - 5_000, NOW_MS)
+        worker.intake.partitions[TOPIC, 0].begin(30, 18)
+        worker.lost((TOPIC, 0), 12, 18, NOW_MS)
+        records = worker.flush(NOW_MS, {})
+        (letter,) = (record.value for record in records if record.topic == DEADLETTERS)
+        assert b"18 messages were deleted" in letter
+        report = next(decode(each.value) for each in records if each.topic == SUMMARIES)
+        assert isinstance(report, Progress)
+        (entry,) = report.partitions
+        assert (entry.lost, entry.lost_after_ms, entry.first_offset) == (18, NOW_MS - 5_000, 30)
+        (offset,) = worker.offsets()
+        assert offset.offset == 30
+        worker.forget()  # refused: it is found again
+    worker.committed()
+    assert worker.offsets() == []

@@ -1,0 +1,69 @@
+"""Messages that were deleted before anybody read them: what the judge makes of such a gap.
+
+Which model's events stood in them nobody knows, so every model that was seen in the topic has the
+gap. Until the first window has closed in which nothing is missing, its releases are BLIND: what is
+left of a stretch of traffic is not a sample of it, and must not pass or fail a release. The gap
+begins at the partition's clock before it, and ends at the clock in the first report with messages
+after it; where none come, at the watermark.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+
+import msgspec
+
+from streams.timeline import NEVER, aligned
+from streams.wire import UNCOUNTED, Progress
+
+
+class Gap(msgspec.Struct, array_like=True):
+    """``messages`` lost (or UNCOUNTED) from a partition, after an event of ``after_ms`` and before
+    one of ``until_ms`` (NEVER while nothing came after it)."""
+
+    topic: str
+    partition: int
+    messages: int
+    after_ms: int
+    until_ms: int = NEVER
+
+
+def enter(gaps: list[Gap], topics: Iterable[str], progress: Progress, mark_ms: int) -> bool:
+    """Note in ``gaps`` what a worker reports of these topics; whether anything changed. A partition
+    has one gap at most: a further one makes it longer. ``mark_ms``: the watermark."""
+    known = {(gap.topic, gap.partition): gap for gap in gaps}
+    wanted = set(topics)
+    changed = False
+    for entry in progress.partitions:
+        gap = known.get((entry.topic, entry.partition))
+        if entry.lost and entry.topic in wanted:
+            changed = True
+            if gap is None:
+                gap = Gap(entry.topic, entry.partition, entry.lost, entry.lost_after_ms)
+                gaps.append(gap)
+            else:
+                both = UNCOUNTED in (gap.messages, entry.lost)
+                gap.messages = UNCOUNTED if both else gap.messages + entry.lost
+                gap.until_ms = NEVER
+        if gap is not None and gap.until_ms == NEVER and (entry.messages or entry.idle):
+            gap.until_ms = entry.newest_ms if entry.messages else mark_ms
+            changed |= gap.until_ms != NEVER
+    return changed
+
+
+def passed(gap: Gap, closed_ms: int, window_ms: int) -> bool:
+    """Whether a window of this length that begins after the gap has closed."""
+    return gap.until_ms != NEVER and closed_ms >= aligned(gap.until_ms, window_ms) + 2 * window_ms
+
+
+def in_words(gaps: list[Gap]) -> str:
+    """Why a model is BLIND; "" if nothing is missing."""
+    if not gaps:
+        return ""
+    first = max(gaps, key=lambda gap: gap.messages)
+    where = f"{first.topic}[{first.partition}]"
+    said = f"{first.messages} messages of {where} were deleted before they were read"
+    if first.messages == UNCOUNTED:
+        said = f"{first.topic} was made again; what was not read of the old topic is gone"
+    more = f" (and some of {len(gaps) - 1} more partitions)" if len(gaps) > 1 else ""
+    return f"{said}{more}; no window without them has closed yet"
