@@ -10,8 +10,9 @@
         kafka.resume()
 
 Start takes about 4 s. Data live in a temporary folder and go with the process that made it. The
-broker listens twice: ``address`` for everybody, ``secure_address`` for `USER` with `PASSWORD`
-(SASL PLAIN without TLS). What it cannot show: anything that needs a second broker.
+broker listens thrice: ``address`` for everybody, ``secure_address`` for `USER` with `PASSWORD`
+(SASL PLAIN without TLS), and at ``distant_port`` for clients that come through a proxy, which they
+are told to look for at ``proxy_port``. What it cannot show: anything that needs a second broker.
 """
 
 from __future__ import annotations
@@ -96,7 +97,9 @@ class RealKafka:
         self._own = keep is None
         self.folder = Path(tempfile.mkdtemp(prefix="driftline-kafka-")) if keep is None else keep
         self.folder.mkdir(parents=True, exist_ok=True)
-        self._port, self._secure_port, self._controller_port = _free_ports(3)
+        ports = _free_ports(5)
+        self._port, self._secure_port, self._controller_port, self.distant_port = ports[:4]
+        self.proxy_port = ports[4]
 
     @property
     def address(self) -> str:
@@ -209,6 +212,8 @@ class RealKafka:
                 port=self._port,
                 secure_port=self._secure_port,
                 controller_port=self._controller_port,
+                distant_port=self.distant_port,
+                proxy_port=self.proxy_port,
                 data_dir=data,
                 user=USER,
                 password=PASSWORD,

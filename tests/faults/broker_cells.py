@@ -6,14 +6,16 @@ import random
 import signal
 import time
 from collections.abc import Mapping
+from contextlib import suppress
 from functools import partial
 from typing import Final
 
 import confluent_kafka
 
+from streams.bounded_call import NEVER_RETURNS
 from tests.faults.cells import Cell, Stage, Tier
 from tests.faults.checker import Report
-from tests.faults.roles import RoleProcess, Trouble
+from tests.faults.roles import RoleProcess, Trouble, wait_until
 from tests.faults.scene import Change, Scene
 from tests.faults.soak import resident_mb
 from tests.faults.summarize_cells import COMMITS_LONG_BEFORE, PLAINLY, finish, killed_at_random
@@ -37,6 +39,20 @@ def finish_alive(scene: Scene, worker: RoleProcess) -> Report:
     return scene.check()
 
 
+def or_successor(scene: Scene, worker: RoleProcess) -> RoleProcess:
+    """The worker; or another, as who supervises it would start one, where it has ended because a
+    call of its client does not return."""
+    # The call is waited for some seconds, and closing takes some as well.
+    with suppress(Trouble):
+        wait_until("the worker has ended", lambda: not worker.alive(), 12)
+    if worker.alive() or NEVER_RETURNS not in worker.said():
+        return worker
+    scene.report.notes.append("a call did not return, and another worker went on")
+    heir = scene.start("summarize")
+    heir.wait_ready()
+    return heir
+
+
 def broker_down(stage: Stage) -> Report:
     """kill -9 of the broker in the middle of everything; it comes back with its data."""
     with _scene(stage) as scene, scene.traffic:
@@ -49,6 +65,7 @@ def broker_down(stage: Stage) -> Report:
         finally:
             stage.kafka.start()
         scene.report.kills += 1
+        worker = or_successor(scene, worker)
         try:
             seconds = scene.wait_lag_below(5.0, 60)
             scene.report.notes.append(f"lag below 5 s {seconds:.1f} s after its return")

@@ -10,6 +10,7 @@ deployer, and names what is wrong as Jepsen does:
 - ``miscounted``: the ledger's late or dead rows are not what the log says;
 - ``double-rollback``, ``missed-rollback``, ``false-rollback``: executed at the deployer;
 - ``forbidden-connect``: connections to an address that was not allowed;
+- ``unsaid``: messages are missing, and no verdict says so;
 - ``stuck``: not everything was read and judged in time.
 """
 
@@ -53,6 +54,7 @@ INVARIANTS: Final = (
     "missed-rollback",
     "false-rollback",
     "forbidden-connect",
+    "unsaid",
     "stuck",
 )
 

@@ -23,6 +23,7 @@ from tests.faults.cells import Cell, Stage, Tier
 from tests.faults.checker import Report, check_rollbacks
 from tests.faults.roles import Trouble, wait_until
 from tests.faults.scene import FAILPOINT_S, Change, Scene
+from tests.faults.tcp_proxy import TcpProxy
 from tests.faults.webhook_receiver import WebhookReceiver
 
 PARTITIONS: Final = 2
@@ -61,9 +62,11 @@ class Verdicts:
 
 
 @contextmanager
-def _scene(stage: Stage) -> Iterator[tuple[Scene, WebhookReceiver, Verdicts]]:
+def played(stage: Stage) -> Iterator[tuple[Scene, WebhookReceiver, Verdicts, TcpProxy]]:
+    """A deployer behind a proxy, and the topics that deliver needs."""
     with (
         WebhookReceiver() as receiver,
+        TcpProxy(receiver.port) as proxy,
         Scene(
             stage.address,
             stage.folder,
@@ -72,12 +75,12 @@ def _scene(stage: Stage) -> Iterator[tuple[Scene, WebhookReceiver, Verdicts]]:
                 stage.change.mutant, ("deliver",), {**SECRET, **stage.change.environment}
             ),
             internal_partitions=PARTITIONS,
-            extra=SETTINGS.format(place=receiver.place),
+            extra=SETTINGS.format(place=proxy.place),
         ) as scene,
     ):
         kafka = KafkaSettings(stage.address, prefix=f"{scene.topic}.", partitions=PARTITIONS)
         ensure_topics(kafka, topic_specs(kafka))
-        yield scene, receiver, Verdicts(scene)
+        yield scene, receiver, Verdicts(scene), proxy
 
 
 def finish(scene: Scene, receiver: WebhookReceiver, wanted: int) -> Report:
@@ -97,7 +100,7 @@ def finish(scene: Scene, receiver: WebhookReceiver, wanted: int) -> Report:
 
 def killed_at(steps: tuple[str, ...], stage: Stage) -> Report:
     """For each bad version: killed at a step, ``stage.kills`` times in a row."""
-    with _scene(stage) as (scene, receiver, verdicts):
+    with played(stage) as (scene, receiver, verdicts, _):
         for number, step in enumerate(steps, 2):
             verdicts.send(str(number), Status.FAIL)
             for _ in range(stage.kills):
@@ -117,7 +120,7 @@ def killed_at(steps: tuple[str, ...], stage: Stage) -> Report:
 def endpoint_down_meanwhile(stage: Stage) -> Report:
     """The verdict is taken in and its offset committed, the deployer is down, deliver is killed:
     only what it remembers can still send the rollback."""
-    with _scene(stage) as (scene, receiver, verdicts):
+    with played(stage) as (scene, receiver, verdicts, _):
         receiver.log.down = True
         first = scene.start("deliver")
         first.wait_ready()
@@ -134,7 +137,7 @@ def endpoint_down_meanwhile(stage: Stage) -> Report:
 def frozen_with_the_answer(stage: Stage) -> Report:
     """A process freezes with the deployer's answer in hand; another takes over, more is decided,
     and the first one wakes up and writes what it remembers. Then the other one dies as well."""
-    with _scene(stage) as (scene, receiver, verdicts):
+    with played(stage) as (scene, receiver, verdicts, _):
         zombie = scene.start("deliver", "deliver.answered=stop")
         zombie.wait_ready()
         verdicts.send("2", Status.FAIL)
@@ -161,7 +164,7 @@ def frozen_with_the_answer(stage: Stage) -> Report:
 
 def none_wanted(stage: Stage) -> Report:
     """Verdicts that are no FAIL, and kills: nothing is rolled back."""
-    with _scene(stage) as (scene, receiver, verdicts):
+    with played(stage) as (scene, receiver, verdicts, _):
         for status in (Status.PASS, Status.BLIND, Status.INSUFFICIENT, Status.HOLD):
             verdicts.send("2", status)
         for _ in range(stage.kills):

@@ -8,8 +8,11 @@ from typing import Final
 from tests.faults import (
     broker_cells,
     deliver_cells,
+    gap_cells,
     judge_cells,
+    network_cells,
     protocol_cells,
+    size_cells,
     store_cells,
     summarize_cells,
 )
@@ -22,6 +25,9 @@ CELLS: Final[tuple[Cell, ...]] = (
     *deliver_cells.CELLS,
     *broker_cells.CELLS,
     *protocol_cells.CELLS,
+    *gap_cells.CELLS,
+    *network_cells.CELLS,
+    *size_cells.CELLS,
 )
 
 

@@ -7,18 +7,15 @@ is about the promise must fail with it.
 
 from __future__ import annotations
 
-import asyncio
-import dataclasses
 import signal
 import sys
-import time
-import uuid
 from collections.abc import Callable
 from typing import Any
 
 import confluent_kafka
 
 from streams import cli
+from tests.faults import results_mutants
 
 
 def commits_first() -> None:
@@ -115,87 +112,6 @@ def gives_up() -> None:
     setattr(output, "is_passing", lambda error: False)  # noqa: B010
 
 
-def forgets() -> None:
-    """judge, deliver: state is kept in memory and not written to its changelog."""
-    from streams.changelog import Changelog
-
-    setattr(Changelog, "_send", lambda *_: asyncio.sleep(0))  # noqa: B010
-
-
-def _acknowledges_first(agent: Any) -> None:
-    """A record is acknowledged when it comes, and worked on some seconds later."""
-    take = agent.take
-    waiting: asyncio.Queue[tuple[float, tuple[Any, ...]]] = asyncio.Queue()
-    tasks: list[asyncio.Task[None]] = []
-
-    async def work() -> None:
-        while True:
-            due, arguments = await waiting.get()
-            await asyncio.sleep(max(0.0, due - time.monotonic()))
-            await take(*arguments)
-
-    async def later(*arguments: Any) -> None:
-        if not tasks:
-            tasks.append(asyncio.create_task(work()))
-        waiting.put_nowait((time.monotonic() + 3.0, arguments))
-
-    setattr(agent, "take", later)  # noqa: B010
-
-
-def judge_acknowledges_first() -> None:
-    """judge: a record's offset is committed before its results are there."""
-    from streams import judge_app
-
-    class Hasty(judge_app.JudgeAgent):
-        def __init__(self, *arguments: Any) -> None:
-            super().__init__(*arguments)
-            _acknowledges_first(self)
-
-    setattr(judge_app, "JudgeAgent", Hasty)  # noqa: B010
-
-
-def deliver_acknowledges_first() -> None:
-    """deliver: a verdict's offset is committed before what follows from it is remembered."""
-    from streams import deliver_app
-    from streams.deliver_agent import DeliverAgent
-
-    class Hasty(DeliverAgent):
-        def __init__(self, *arguments: Any) -> None:
-            super().__init__(*arguments)
-            _acknowledges_first(self)
-
-    setattr(deliver_app, "DeliverAgent", Hasty)  # noqa: B010
-
-
-def judge_applies_twice() -> None:
-    """judge: what state and intervals say about the record they have taken in is not read."""
-    from streams import judge_state
-    from streams.model_state import decode_interval, decode_state
-
-    def state_without(value: bytes) -> Any:
-        state = decode_state(value)
-        state.applied = -1
-        return state
-
-    def interval_without(value: bytes, layout: Any) -> Any:
-        interval = decode_interval(value, layout)
-        interval.applied = -1
-        return interval
-
-    setattr(judge_state, "decode_state", state_without)  # noqa: B010
-    setattr(judge_state, "decode_interval", interval_without)  # noqa: B010
-
-
-def judge_counts_gaps() -> None:
-    """judge: Faust's own reckoning of what may be committed."""
-    from faust.transport.consumer import Consumer
-
-    from streams.faust_broker import InOrder
-
-    setattr(InOrder, "_new_offset", Consumer._new_offset)  # noqa: B010
-    setattr(InOrder, "_add_gap", Consumer._add_gap)  # noqa: B010
-
-
 def dies_at_refused_commit() -> None:
     """summarize, without transactions: offsets that are refused are the end."""
     from streams.output import Output
@@ -219,68 +135,72 @@ def sends_once() -> None:
     setattr(summarize, "producer", lambda *given: {**producer(*given), **once})  # noqa: B010
 
 
-def judge_lets_in_early() -> None:
-    """judge: Faust's own order. What is fetched too early is thrown away as Faust does, but each
-    time and not only when two threads meet badly."""
-    from faust.transport.drivers.aiokafka import Consumer
+def keeps_groups_whole() -> None:
+    """summarize: a group of a delta is one record, however large it is."""
+    from streams import accumulate
 
-    from streams.faust_broker import SeekFirst
-
-    async def careless(self: Any, active_partitions: Any, timeout: float) -> Any:
-        records = dict(await Consumer._getmany(self, active_partitions, timeout))
-        for tp in [tp for tp in records if not self._is_changelog_tp(tp)]:
-            if records[tp] and tp not in self._sought:
-                self._sought[tp] = records.pop(tp)[0].offset
-        return records
-
-    setattr(SeekFirst, "_getmany", careless)  # noqa: B010
-    setattr(SeekFirst, "perform_seek", Consumer.perform_seek)  # noqa: B010
-    setattr(SeekFirst, "resume_partitions", Consumer.resume_partitions)  # noqa: B010
+    setattr(accumulate, "in_parts", lambda group, *_: [(group, 0)])  # noqa: B010
 
 
-def has_no_lease() -> None:
-    """judge, deliver: who was frozen does not notice."""
-    from streams.lease import Lease
+def answers_when_closing() -> None:
+    """summarize: partitions that the group gives while the worker closes are taken."""
+    from streams.summarize import Worker
 
-    setattr(Lease, "check", lambda _: None)  # noqa: B010
+    on_assign = Worker._on_assign
 
+    def eager(self: Any, *given: Any) -> None:
+        self._closing = False
+        on_assign(self, *given)
 
-def deliver_new_keys() -> None:
-    """deliver: each try has an id of its own."""
-    from sinks import webhook
-
-    signed = webhook.signed_headers
-
-    def fresh(keys: Any, message_id: str, now_ms: int, body: bytes) -> dict[str, str]:
-        return signed(keys, f"{message_id}-{uuid.uuid4().hex[:8]}", now_ms, body)
-
-    setattr(webhook, "signed_headers", fresh)  # noqa: B010
+    setattr(Worker, "_on_assign", eager)  # noqa: B010
 
 
-def deliver_fails_all() -> None:
-    """deliver: whatever the verdict says, it is taken for a FAIL."""
-    from detectors.verdict import Status
-    from streams import deliver_agent
-    from streams.wire import decode_verdict
+def passes_new_topics() -> None:
+    """summarize: a topic that was made again is read like one that is new."""
+    from streams.positions import Beginning, Positions
 
-    def always_fail(value: bytes) -> Any:
-        return dataclasses.replace(decode_verdict(value), status=Status.FAIL)
+    def quietly(self: Any, place: Any) -> Beginning:
+        return Beginning(self._watermarks(place)[0])
 
-    setattr(deliver_agent, "decode_verdict", always_fail)  # noqa: B010
+    setattr(Positions, "_made_again", quietly)  # noqa: B010
 
 
-def store_commits_first() -> None:
-    """store: offsets are committed when messages are read, not when their rows are stored."""
-    from streams import store_loop
+def seeks_after_gaps() -> None:
+    """summarize: after a gap a partition is sought in, and not assigned anew."""
+    from streams.summarize import Worker
 
-    flush = store_loop.Store._flush
+    rewind = Worker._rewind
 
-    def hasty(self: Any, stop: Any) -> None:
-        self._uncommitted.update(self._batch.offsets)
-        self._commit()
-        flush(self, stop)
+    class Seeking:
+        def __init__(self, consumer: Any) -> None:
+            self._consumer = consumer
 
-    setattr(store_loop.Store, "_flush", hasty)  # noqa: B010
+        def __getattr__(self, name: str) -> Any:
+            return getattr(self._consumer, name)
+
+        def assign(self, starts: list[Any]) -> None:
+            for start in starts:
+                self._consumer.seek(start)
+
+    def seek(self: Any) -> None:
+        consumer = self._consumer
+        self._consumer = Seeking(consumer)
+        rewind(self)
+        self._consumer = consumer
+
+    setattr(Worker, "_rewind", seek)  # noqa: B010
+
+
+def waits_for_calls() -> None:
+    """summarize: a call of a transaction is waited for until it returns."""
+    from streams import output
+
+    setattr(output, "bounded", lambda call, _: call())  # noqa: B010
+
+
+def waits_for_answers() -> None:
+    """summarize: a connection on which nothing is answered is kept for five minutes."""
+    _change_consumer({"socket.timeout.ms": 300_000})
 
 
 def _nothing(number: int, frame: object) -> None:
@@ -288,30 +208,38 @@ def _nothing(number: int, frame: object) -> None:
 
 
 MUTANTS: dict[str, Callable[[], None]] = {
+    "answers-when-closing": answers_when_closing,
     "commits-first": commits_first,
-    "reads-from-start": reads_from_start,
-    "reads-uncommitted": reads_uncommitted,
-    "sends-once": sends_once,
-    "skips-silently": skips_silently,
-    "store-commits-first": store_commits_first,
-    "deliver-acknowledges-first": deliver_acknowledges_first,
-    "deliver-fails-all": deliver_fails_all,
-    "deliver-forgets": forgets,
-    "deliver-has-no-lease": has_no_lease,
-    "deliver-new-keys": deliver_new_keys,
+    "deliver-acknowledges-first": results_mutants.deliver_acknowledges_first,
+    "deliver-fails-all": results_mutants.deliver_fails_all,
+    "deliver-forgets": results_mutants.forgets,
+    "deliver-has-no-lease": results_mutants.has_no_lease,
+    "deliver-new-keys": results_mutants.deliver_new_keys,
     "dies-at-refused-commit": dies_at_refused_commit,
     "forgets-the-clock": forgets_the_clock,
     "gives-up": gives_up,
     "ignores-sigterm": ignores_sigterm,
-    "judge-acknowledges-first": judge_acknowledges_first,
-    "judge-applies-twice": judge_applies_twice,
-    "judge-counts-gaps": judge_counts_gaps,
-    "judge-forgets": forgets,
-    "judge-lets-in-early": judge_lets_in_early,
-    "judge-has-no-lease": has_no_lease,
+    "judge-acknowledges-first": results_mutants.judge_acknowledges_first,
+    "judge-applies-twice": results_mutants.judge_applies_twice,
+    "judge-counts-gaps": results_mutants.judge_counts_gaps,
+    "judge-forgets": results_mutants.forgets,
+    "judge-has-no-lease": results_mutants.has_no_lease,
+    "judge-lets-in-early": results_mutants.judge_lets_in_early,
+    "judge-passes-gaps": results_mutants.judge_passes_gaps,
+    "keeps-groups-whole": keeps_groups_whole,
     "keeps-whole-letters": keeps_whole_letters,
     "long-timeouts": long_timeouts,
     "looks-once": looks_once,
+    "passes-new-topics": passes_new_topics,
+    "reads-from-start": reads_from_start,
+    "reads-uncommitted": reads_uncommitted,
+    "seeks-after-gaps": seeks_after_gaps,
+    "sends-once": sends_once,
+    "skips-silently": skips_silently,
+    "store-commits-first": results_mutants.store_commits_first,
+    "store-skips-errors": results_mutants.store_skips_errors,
+    "waits-for-answers": waits_for_answers,
+    "waits-for-calls": waits_for_calls,
 }
 
 

@@ -2,37 +2,20 @@
 
 from __future__ import annotations
 
-import socket
 import time
 from collections import Counter
 from functools import partial
 from typing import Final
 
-import httpx2
-
 from streams.internal_topics import DEADLETTERS, INTAKE
 from tests.faults.cells import Cell, Stage, Tier
 from tests.faults.checker import Report
-from tests.faults.roles import wait_until
+from tests.faults.engine import ask, free_port
+from tests.faults.roles import RoleProcess, wait_until
 from tests.faults.scene import Change, Scene
 from tests.faults.topic_reading import rows
 
 STEPS: Final = ("store.taken", "store.inserted", "store.stored")
-
-
-def free_port() -> int:
-    with socket.socket() as one:
-        one.bind(("127.0.0.1", 0))
-        return int(one.getsockname()[1])
-
-
-def ask(port: int, query: str) -> list[list[str]]:
-    """The rows of an answer; none while the store is not there."""
-    try:
-        answer = httpx2.post(f"http://127.0.0.1:{port}/", content=query.encode(), timeout=10)
-    except httpx2.HTTPError:
-        return []
-    return [line.split("\t") for line in answer.text.splitlines()] if answer.is_success else []
 
 
 def killed_at(steps: tuple[str, ...], stage: Stage) -> Report:
@@ -54,38 +37,43 @@ def killed_at(steps: tuple[str, ...], stage: Stage) -> Report:
         scene.wait_read()
         scene.stop(worker)
         scene.check()
-        wanted = {
-            "intake": Counter(
-                f"{row['partition']}/{row['first_offset']}"
-                for row in rows(scene.address, scene.internal(INTAKE))
-            ),
-            "dead_letters": Counter(
-                f"{row['partition']}/{row['offset']}"
-                for row in rows(scene.address, scene.internal(DEADLETTERS))
-            ),
-        }
-        queries = {
-            "intake": "SELECT concat(toString(partition), '/', toString(first_offset))"
-            " FROM driftline.intake FINAL FORMAT TSV",
-            "dead_letters": "SELECT concat(toString(partition), '/', toString(offset))"
-            " FROM driftline.dead_letters FINAL FORMAT TSV",
-        }
-
-        def found(table: str) -> Counter[str]:
-            return Counter(row[0] for row in ask(port, queries[table]))
-
-        def all_there() -> bool:
-            return all(not (wanted[table] - found(table)) for table in wanted)
-
-        try:
-            wait_until("the store has everything", all_there, 20)
-        except AssertionError:
-            scene.report.notes.append(last.said()[-300:])
-        time.sleep(1)
-        for table, counts in wanted.items():
-            scene.report.compare(f"row of {table}", counts, found(table))
+        check_stored(scene, port, last)
         scene.stop(last)
         return scene.report
+
+
+def check_stored(scene: Scene, port: int, store: RoleProcess, seconds: float = 20.0) -> None:
+    """What is in the tables of the engine at ``port`` is what is in the topics."""
+    wanted = {
+        "intake": Counter(
+            f"{row['partition']}/{row['first_offset']}"
+            for row in rows(scene.address, scene.internal(INTAKE))
+        ),
+        "dead_letters": Counter(
+            f"{row['partition']}/{row['offset']}"
+            for row in rows(scene.address, scene.internal(DEADLETTERS))
+        ),
+    }
+    queries = {
+        "intake": "SELECT concat(toString(partition), '/', toString(first_offset))"
+        " FROM driftline.intake FINAL FORMAT TSV",
+        "dead_letters": "SELECT concat(toString(partition), '/', toString(offset))"
+        " FROM driftline.dead_letters FINAL FORMAT TSV",
+    }
+
+    def found(table: str) -> Counter[str]:
+        return Counter(row[0] for row in ask(port, queries[table]))
+
+    def all_there() -> bool:
+        return all(not (wanted[table] - found(table)) for table in wanted)
+
+    try:
+        wait_until("the store has everything", all_there, seconds)
+    except AssertionError:
+        scene.report.notes.append(store.said()[-300:])
+    time.sleep(1)
+    for table, counts in wanted.items():
+        scene.report.compare(f"row of {table}", counts, found(table))
 
 
 CELLS: Final = (

@@ -116,6 +116,21 @@ def told_to_stop(stage: Stage) -> Report:
         return finish(scene)
 
 
+def told_to_stop_at_once(stage: Stage) -> Report:
+    """SIGTERM in the first moments, when the group is still giving partitions to it."""
+    with (
+        Scene(stage.address, stage.folder, stage.seed, change=stage.change) as scene,
+        scene.traffic,
+    ):
+        for number in range(4 * stage.kills):
+            role = scene.start("summarize")
+            role.wait_ready()
+            time.sleep((0.0, 0.02, 0.05, 0.1)[number % 4])
+            scene.stop(role)
+            scene.report.kills += 1
+        return finish(scene)
+
+
 def upgraded(stage: Stage) -> Report:
     """In mid-window one worker stops and another, set up differently, goes on; the first message
     that it reads is late, which it can only know from its predecessor."""
@@ -267,6 +282,14 @@ CELLS: Final = (
         "SIGTERM ends the loop, and the last flush is a transaction too",
         told_to_stop,
         Change("ignores-sigterm"),
+        ("stuck",),
+    ),
+    Cell(
+        "A11 beginning",
+        "SIGTERM when it has just begun, while the group gives it partitions",
+        "who closes takes no partitions",
+        told_to_stop_at_once,
+        Change("answers-when-closing"),
         ("stuck",),
     ),
     Cell(

@@ -1,16 +1,17 @@
-"""C7: the disk of the store is full. See tests/faults/test_store_faults.py."""
+"""C7, C8: the disk of the store is full, or takes no writes; see test_store_faults.py."""
 
 from __future__ import annotations
 
+import resource
 import shutil
 import subprocess
 import sys
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import closing, contextmanager, suppress
 from pathlib import Path
-from typing import TYPE_CHECKING, Final
+from typing import Final
 
 import clickhouse_connect
 import pytest
@@ -25,13 +26,7 @@ from tests.faults.store_scene import (
     skips_errors,
 )
 
-if TYPE_CHECKING:
-    pass
-
 _MOUNT, _UMOUNT = shutil.which("mount") or "mount", shutil.which("umount") or "umount"
-
-
-# --- C7: no room ---------------------------------------------------------------------------------
 
 
 @pytest.fixture
@@ -63,8 +58,8 @@ with EmbeddedStore(sys.argv[1]) as store:
 
 
 @contextmanager
-def engine_in(folder: Path, repository: Path) -> Iterator[int]:
-    """An engine of its own process: there can be one engine in a process. Gives its port."""
+def engine_in(folder: Path, repository: Path) -> Iterator[tuple[int, int]]:
+    """An engine of its own process: there can be one engine in a process. Gives port and pid."""
     process = subprocess.Popen(
         [sys.executable, "-c", _ENGINE, str(folder)],
         cwd=repository,
@@ -76,33 +71,58 @@ def engine_in(folder: Path, repository: Path) -> Iterator[int]:
     try:
         assert process.stdout is not None
         said = next(line for line in process.stdout if line.startswith("port "))
-        yield int(said.split()[1])
+        yield int(said.split()[1]), process.pid
     finally:
         process.kill()
         process.wait(10)
 
 
-@pytest.mark.parametrize("guard", [True, False], ids=["C7-full-disk", "C7-no-guard"])
-def test_a_full_disk_is_waited_for_and_loses_nothing(
-    small_disk: Path, repository: Path, guard: bool
+def filled(disk: Path, engine: int) -> Callable[[], None]:
+    """Fill the disk to its last byte; gives what makes room again."""
+    del engine
+    ballast = disk / "ballast"
+    with ballast.open("wb") as file, suppress(OSError):
+        while True:
+            file.write(b"\0" * 65_536)
+            file.flush()
+    return ballast.unlink
+
+
+def refusing(disk: Path, engine: int) -> Callable[[], None]:
+    """Every write of the engine fails, as with a device that errs; gives what ends it."""
+    del disk
+    before = resource.prlimit(engine, resource.RLIMIT_FSIZE)
+    resource.prlimit(engine, resource.RLIMIT_FSIZE, (0, before[1]))
+
+    def end() -> None:
+        resource.prlimit(engine, resource.RLIMIT_FSIZE, before)
+
+    return end
+
+
+Harm = Callable[[Path, int], Callable[[], None]]
+
+
+@pytest.mark.parametrize(
+    ("harm", "guard"),
+    [(filled, True), (filled, False), (refusing, True), (refusing, False)],
+    ids=["C7-full-disk", "C7-no-guard", "C8-writes-fail", "C8-no-guard"],
+)
+def test_a_disk_that_takes_nothing_is_waited_for_and_loses_nothing(
+    small_disk: Path, repository: Path, harm: Harm, guard: bool
 ) -> None:
     with (
-        engine_in(small_disk / "store", repository) as port,
+        engine_in(small_disk / "store", repository) as (port, engine),
         switched(port) as switch,
         closing(clickhouse_connect.get_client(host="127.0.0.1", port=port)) as direct,
     ):
         migrate(direct, database="driftline")
         full = made("driftline", direct, switch)
-        ballast = small_disk / "ballast"
-        with ballast.open("wb") as file, suppress(OSError):
-            while True:
-                file.write(b"\0" * 65_536)
-                file.flush()
-        freed = threading.Timer(2.0, ballast.unlink)
-        freed.start()
+        healed = threading.Timer(2.0, harm(small_disk, engine))
+        healed.start()
         began = time.monotonic()
         outcome = play(full, insert_of=guarded if guard else skips_errors, seconds=40)
-        freed.join()
+        healed.join()
         if guard:
             assert outcome == Outcome(0, 0, 0)
             assert time.monotonic() - began >= 2.0

@@ -69,7 +69,7 @@ class ProducerLog:
                     continue
                 found.messages += 1
                 if sent.dead:
-                    found.dead[partition, offset] = sent.dead
+                    found.dead[partition, offset] += sent.dead
                 before = newest
                 for ts, model, version in sent.rows:
                     pane = ts - ts % PANE_MS
@@ -99,9 +99,19 @@ class Traffic:
         self._topic = topic
         self._pause_s = pause_s
         self._bad = bad
-        self._producer = confluent_kafka.Producer(
+        self._servers = servers
+        self._producer = self._new_producer()
+        self._stop = threading.Event()
+        self._sending = threading.Lock()
+        self._held = False
+        self._refused: list[str] = []
+        self._partitions = PARTITIONS
+        self._thread = threading.Thread(target=self._run, name="traffic")
+
+    def _new_producer(self) -> confluent_kafka.Producer:
+        return confluent_kafka.Producer(
             {
-                "bootstrap.servers": servers,
+                "bootstrap.servers": self._servers,
                 "linger.ms": 5,
                 "enable.idempotence": True,
                 "message.timeout.ms": 120_000,
@@ -111,12 +121,6 @@ class Traffic:
                 "logger": _Silent(),
             }
         )
-        self._stop = threading.Event()
-        self._sending = threading.Lock()
-        self._held = False
-        self._refused: list[str] = []
-        self._partitions = PARTITIONS
-        self._thread = threading.Thread(target=self._run, name="traffic")
 
     def __enter__(self) -> Self:
         self._thread.start()
@@ -187,6 +191,13 @@ class Traffic:
         with self._sending:
             for partition in range(self._partitions):
                 self.send(partition, _message([self._event(start - 60_000)]))
+            self._held = False
+
+    def go_on(self, *, topic_is_new: bool = False) -> None:
+        """After `hold`. A producer that knew a topic of this name cannot write to the new one."""
+        with self._sending:
+            if topic_is_new:
+                self._producer = self._new_producer()
             self._held = False
 
     def _run(self) -> None:

@@ -53,7 +53,8 @@ class WebhookReceiver:
                 """Says nothing."""
 
         self._server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
-        self.place = f"127.0.0.1:{self._server.server_port}"
+        self.port = self._server.server_port
+        self.place = f"127.0.0.1:{self.port}"
         self._thread = threading.Thread(target=self._server.serve_forever, name="receiver")
 
     def __enter__(self) -> Self:

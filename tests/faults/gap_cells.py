@@ -1,0 +1,180 @@
+"""B7, B8: messages are gone before anybody has read them, and somebody has to say so."""
+
+from __future__ import annotations
+
+import signal
+import time
+from functools import partial
+from typing import Final
+
+from detectors.verdict import Status, Verdict
+from streams.internal_topics import DEADLETTERS, SUMMARIES, VERDICTS
+from streams.wire import decode_verdict
+from tests.faults.cells import Cell, Stage
+from tests.faults.checker import Report, check_dead_letters, check_summaries
+from tests.faults.judge_cells import wait_judged
+from tests.faults.roles import RoleProcess, wait_until
+from tests.faults.scene import Change, Scene
+from tests.faults.topic_reading import ends, records, rows
+from tests.faults.traffic import MODEL, PARTITIONS
+
+
+def verdicts(scene: Scene) -> list[Verdict]:
+    """All verdicts on the model with traffic, in their order."""
+    found = [
+        decode_verdict(record.value)
+        for record in records(scene.address, scene.internal(VERDICTS))
+        if record.value is not None
+    ]
+    return [verdict for verdict in found if verdict.release.model == MODEL]
+
+
+def check_told(scene: Scene, reason: str) -> None:
+    """Each release was BLIND for the gap, and is so no more."""
+    told = verdicts(scene)
+    for release in sorted({verdict.release for verdict in told}, key=str):
+        own = [verdict for verdict in told if verdict.release == release]
+        blind = [v for v in own if v.status is Status.BLIND and reason in v.reason]
+        scene.report.add("unsaid", int(not blind), f"{release} was never BLIND for {reason!r}")
+        late = blind and own[-1].status is Status.BLIND
+        scene.report.add("stuck", int(bool(late)), f"{release} stays BLIND: {own[-1].reason}")
+    scene.report.add("unsaid", int(not told), "no verdict at all")
+
+
+def retention_is_told(stage: Stage) -> Report:
+    """While no worker runs, messages that were not read are deleted: the verdicts say so until a
+    window without a gap has closed."""
+    with _scene(stage) as scene, scene.traffic:
+        worker, judge = _both(scene)
+        worker.kill()
+        scene.bury("summarize")
+        time.sleep(4)
+        scene.traffic.flush()
+        scene.overrun_retention(20)
+        scene.report.kills += 1
+        heir = scene.start("summarize")
+        heir.wait_ready()
+        time.sleep(2)
+        _finish(scene, heir, judge)
+        scene.check()
+        check_told(scene, "were deleted before they were read")
+        return scene.report
+
+
+def retention_while_running(stage: Stage) -> Report:
+    """A worker hangs, and what it would have read next is deleted: it reads on after the gap. How
+    much it had fetched before, only it knows: its letters have to add up."""
+    with _scene(stage) as scene, scene.traffic:
+        worker = scene.start("summarize")
+        worker.wait_ready()
+        time.sleep(2)
+        worker.send(signal.SIGSTOP)
+        time.sleep(4)
+        scene.traffic.flush()
+        end = {p: at - 5 for p, at in ends(scene.address, scene.topic).items()}
+        scene.broker.delete_before(scene.topic, end)
+        worker.send(signal.SIGCONT)
+        scene.report.kills += 1
+        time.sleep(2)
+        if not worker.alive():
+            scene.report.add("stuck", 1, f"the worker did not live: {worker.said()[-300:]}")
+            worker = scene.start("summarize")
+        scene.traffic.end()
+        scene.wait_read()
+        scene.stop(worker)
+        for row in rows(scene.address, scene.internal(DEADLETTERS)):
+            count, _, words = row["reason"].partition(" ")
+            if words == "messages were deleted before they were read":
+                first = row["offset"]
+                scene.missing[row["partition"]] = range(first, first + int(count))
+        found = {p: gone.stop for p, gone in scene.missing.items()}
+        scene.report.add("unsaid", int(found != end), f"letters up to {found}, deleted up to {end}")
+        return scene.check()
+
+
+def made_again(away_s: float, stage: Stage) -> Report:
+    """The topic is deleted with all its messages, which have been read, and made again."""
+    with _scene(stage) as scene, scene.traffic:
+        worker, judge = _both(scene)
+        for _ in range(stage.kills):
+            scene.traffic.hold()
+            scene.traffic.flush()
+            scene.wait_read()
+            scene.broker.delete_topic(scene.topic)
+            time.sleep(away_s)
+            scene.broker.make_topic(scene.topic, PARTITIONS)
+            scene.traffic.go_on(topic_is_new=True)
+            scene.report.kills += 1
+            time.sleep(6)
+        if not worker.alive():
+            scene.report.add("stuck", 1, f"the worker did not live: {worker.said()[-400:]}")
+            worker = scene.start("summarize")
+        _finish(scene, worker, judge)
+        log = scene.traffic.log
+        check_summaries(
+            scene.report,
+            log,
+            scene.topic,
+            records(scene.address, scene.internal(SUMMARIES)),
+            scene.started_ms,
+        )
+        letters = records(scene.address, scene.internal(DEADLETTERS))
+        told = [each for each in letters if b"made again" in (each.value or b"")]
+        scene.report.add("unsaid", int(not told), "no letter says that the topic was made again")
+        check_told(scene, "was made again")
+        others = [each for each in letters if each not in told]
+        check_dead_letters(scene.report, log.expected(), others, scene.topic)
+        return scene.report
+
+
+def _both(scene: Scene) -> tuple[RoleProcess, RoleProcess]:
+    """A worker and a judge that has told of the first windows."""
+    worker = scene.start("summarize")
+    judge = scene.start("judge")
+    judge.wait_ready()
+    worker.wait_ready()
+    wait_until("the first verdicts", lambda: verdicts(scene), 30)
+    return worker, judge
+
+
+def _finish(scene: Scene, worker: RoleProcess, judge: RoleProcess) -> None:
+    scene.traffic.end()
+    scene.wait_read()
+    scene.stop(worker)
+    wait_judged(scene)
+    scene.stop(judge)
+
+
+def _scene(stage: Stage) -> Scene:
+    return Scene(stage.address, stage.folder, stage.seed, change=stage.change, pause_s=0.1)
+
+
+CELLS: Final = (
+    Cell(
+        "B7",
+        "the topic is deleted and made again while a worker runs",
+        "offsets that went with their topic are known for that, and it is said",
+        partial(made_again, 0.5),
+        Change("passes-new-topics"),
+        ("unsaid",),
+        kills=1,
+    ),
+    Cell(
+        "B8 running",
+        "retention passes the position of a worker that runs",
+        "partitions are assigned anew: one whose position is gone cannot be sought in",
+        retention_while_running,
+        Change("seeks-after-gaps"),
+        ("stuck",),
+        kills=1,
+    ),
+    Cell(
+        "B8 judge",
+        "retention passes the committed offset: what the verdicts say",
+        "a gap makes every model of the topic BLIND until a window without it has closed",
+        retention_is_told,
+        Change("judge-passes-gaps", ("judge",)),
+        ("unsaid",),
+        kills=1,
+    ),
+)
