@@ -26,6 +26,11 @@ class WebhookLog:
     down: bool = False
 
 
+class _Server(ThreadingHTTPServer):
+    def handle_error(self, request: Any, client_address: Any) -> None:
+        """A sender that is cut off is what some cells are about."""
+
+
 class WebhookReceiver:
     """Listens on loopback at ``place`` (host:port)."""
 
@@ -52,7 +57,7 @@ class WebhookReceiver:
             def log_message(self, *arguments: Any) -> None:
                 """Says nothing."""
 
-        self._server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
+        self._server = _Server(("127.0.0.1", 0), Handler)
         self.port = self._server.server_port
         self.place = f"127.0.0.1:{self.port}"
         self._thread = threading.Thread(target=self._server.serve_forever, name="receiver")
