@@ -16,7 +16,8 @@ import pytest
 
 from sinks.errors import Permanent, Retryable
 from sinks.verdict_board import Decision
-from streams.cli import main, said_of
+from streams.cli import main
+from streams.cli_errors import said_of
 from streams.errors import UnavailableError, UserError
 from streams.verdict_client import ask_verdict
 
