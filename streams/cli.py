@@ -308,6 +308,7 @@ def evidence(
     config: ConfigFile = None,
 ) -> None:
     """Write all evidence on a release as one HTML page and one JSON file."""
+    set_up("evidence", "error", "auto")
     settings = load_settings(config)
     from streams import evidence_command as command
     from streams.clock import wall_ms
