@@ -234,7 +234,7 @@ def _from_npm(source: NpmPackages, target: Path) -> None:
         raise CannotHave(f"{target.name}: there is no node with npm on PATH")
     target.mkdir()
     options = (
-        *("--ignore-scripts", "--no-audit", "--no-fund", "--no-save", "--silent"),
+        *("--ignore-scripts", "--no-audit", "--no-fund", "--no-save", "--loglevel=error"),
         *("--fetch-retries=1", "--fetch-retry-maxtimeout=5000", "--fetch-timeout=30000"),
     )
     _run(npm, "install", *options, "--prefix", str(target), *source.packages)

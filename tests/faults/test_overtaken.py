@@ -45,16 +45,16 @@ class Counting(Summarizer):
 
     counted = 0
     gone: tuple[tuple[int, int, int], ...] = ()
-    """Partition, first offset, and the one after the last."""
+    """Partition, first offset, how many."""
 
     def flush(self, now_ms: int, at_end: Mapping[Place, bool]) -> list[OutgoingRecord]:
         records = super().flush(now_ms, at_end)
         self.counted += sum(each.events for each in self.intake.partitions.values())
         return records
 
-    def lost(self, place: Place, first: int, until: int, now_ms: int) -> None:
-        super().lost(place, first, until, now_ms)
-        self.gone = (*self.gone, (place[1], first, until))
+    def lost(self, place: Place, first: int, messages: int, now_ms: int) -> None:
+        super().lost(place, first, messages, now_ms)
+        self.gone = (*self.gone, (place[1], first, messages))
 
 
 def test_a_worker_that_is_overtaken_tells_what_is_gone_and_reads_on() -> None:
@@ -101,7 +101,7 @@ def test_a_worker_that_is_overtaken_tells_what_is_gone_and_reads_on() -> None:
 
         send(BEFORE)
         worker.run(stop)
-    gone = sum(until - first for _, first, until in summarizer.gone)
+    gone = sum(messages for _, _, messages in summarizer.gone)
     assert gone > 0
     assert len({partition for partition, _, _ in summarizer.gone}) == len(summarizer.gone)
     assert summarizer.counted + gone == 2 * (BEFORE + AFTER)
