@@ -1,11 +1,10 @@
-"""F1 to F10 and F12: how many rollbacks are executed, whatever goes wrong between verdict and
+"""F1 to F12: how many rollbacks are executed, whatever goes wrong between verdict and
 deployer.
 
     python -m tests.faults.action_cells [--runs 20] [--only F2,F5]
 
 runs each cell with that many seeds and prints the count of each; without its guard the same cell
-must give another one in some run. F11 (a canary that is faster and worse) is not drawn by a seed:
-it is real data, and `make demo` replays it to one executed rollback.
+must give another one in some run.
 """
 
 from __future__ import annotations
@@ -32,6 +31,7 @@ from sinks.commands import Command
 from sinks.control import SwitchRecord
 from sinks.egress import RetryLater
 from streams.deliver_agent import DeliverAgent
+from streams.demo_traffic import CANARY
 from tests.faults.action_world import (
     NOW,
     Deployer,
@@ -46,6 +46,7 @@ from tests.faults.action_world import (
     verdict,
     whole_trail,
 )
+from tests.faults.faster_but_worse import verdicts
 
 RUNS: Final = 20
 MINUTE: Final = 60_000
@@ -272,6 +273,16 @@ async def switched_off_meanwhile(run: Run) -> None:
     await run.pass_time(agent, 5 * MINUTE)
 
 
+async def faster_but_worse(run: Run) -> None:
+    """Real answers; the seed draws the order of the questions. Without its guard: only what became
+    better is looked at."""
+    agent = run.world.started()
+    run.target.running = CANARY.version
+    for each in verdicts(run.chance.randrange(2**32), quality=run.guarded):
+        await run.give(agent, each)
+        await run.pass_time(agent, 30 * MINUTE, 10 * MINUTE)
+
+
 async def _switch(run: Run, automation: Automation) -> None:
     record = SwitchRecord(automation, run.world.now_ms, "alice", "")
     await run.world.control.send(value=msgspec.json.encode(record))
@@ -327,6 +338,9 @@ CELLS: Final = (
         only(Status.HOLD, Status.INSUFFICIENT, Status.PASS),
         "only a FAIL rolls back",
         wanted=0,
+    ),
+    ActionCell(
+        "F11", "faster but worse, on real answers", faster_but_worse, "quality is judged as well"
     ),
     ActionCell(
         "F12", "automation is turned off meanwhile", switched_off_meanwhile, "the switch", wanted=0
