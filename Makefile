@@ -5,6 +5,9 @@ PYTHON ?= python3
 VENV ?= .venv
 BIN := $(VENV)/bin
 READY := $(VENV)/.driftline-ready
+# As many processes as cores: most tests wait. A file stays in one process, and so do its brokers.
+# The files are dealt out in order and not by their number of tests: those that take long come first.
+PARALLEL := -n auto --maxprocesses 4 --dist loadfile --no-loadscope-reorder
 
 help: ## List the targets
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-10s %s\n", $$1, $$2}'
@@ -22,10 +25,10 @@ demo: $(READY) ## Replay real data through the whole line; watch a bad release b
 	@$(BIN)/driftline demo $(ARGS)
 
 test: lint ## Set up, check, and run every test that this machine can run
-	@$(BIN)/python -m pytest --doctest-modules $(ARGS)
+	@$(BIN)/python -m pytest $(PARALLEL) --doctest-modules $(ARGS)
 
 check: lint ## What every commit must pass: formatting, lint, types, imports, the quick tests
-	@$(BIN)/python -m pytest --doctest-modules tests/unit tests/laws tests/contract tests/golden tests/dashboards detectors streams sinks dashboards $(ARGS)
+	@$(BIN)/python -m pytest $(PARALLEL) --doctest-modules tests/unit tests/laws tests/contract tests/golden tests/dashboards detectors streams sinks dashboards $(ARGS)
 
 lint: $(READY)
 	@$(BIN)/ruff format --check --quiet .

@@ -12,6 +12,8 @@ import pytest
 hypothesis.settings.register_profile("driftline", deadline=None, derandomize=True)
 hypothesis.settings.load_profile("driftline")
 
+pytest_plugins = ["tests.faults.cell_count"]
+
 
 def skip_reason(report: pytest.TestReport | pytest.CollectReport) -> str:
     """Why a test was skipped, as pytest's reports carry it."""

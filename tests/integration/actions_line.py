@@ -18,7 +18,7 @@ from pathlib import Path
 from typing import Any
 
 import httpx2
-from confluent_kafka import Producer
+from confluent_kafka import Consumer, Producer, TopicPartition
 
 from detectors.release import Release, Role
 from detectors.verdict import Status, Verdict
@@ -26,7 +26,7 @@ from examples.ledger import Ledger, Outcome, Running
 from sinks.approvals import ApprovalLinks, ApprovalSettings
 from sinks.credentials import SecretSource
 from streams import embedded_broker as embedded
-from streams.internal_topics import VERDICTS, topic_specs
+from streams.internal_topics import AUDIT, VERDICTS, topic_specs
 from streams.kafka import KafkaSettings, embedded_at
 from streams.wire import encode_verdict, partition_for, verdict_key
 
@@ -109,6 +109,25 @@ class Line:
             for entry in self.ledger.log()
             if entry.outcome == Outcome.EXECUTED and entry.detail.startswith(f"{model}:")
         )
+
+    def audited(self, model: str) -> list[str]:
+        """The kinds of what the audit trail has of the model."""
+        consumer = Consumer(
+            {
+                "bootstrap.servers": self.kafka.bootstrap.removeprefix("embedded://"),
+                "group.id": "reads-the-audit-trail",
+                "enable.auto.commit": False,
+            }
+        )
+        try:
+            topic = self.kafka.topic(AUDIT)
+            partitions = consumer.list_topics(topic, 10).topics[topic].partitions
+            consumer.assign([TopicPartition(topic, number, 0) for number in partitions])
+            messages = consumer.consume(10_000, 0.5)
+        finally:
+            consumer.close()
+        read = [json.loads(each.value() or b"") for each in messages if each.error() is None]
+        return [row["kind"] for each in read for row in each["rows"] if row["model"] == model]
 
     def grafana(self, *alerts: dict[str, Any], secret: str = HOOK_SECRET, off_s: int = 0) -> int:
         """Send a notification as Grafana does; gives the status."""

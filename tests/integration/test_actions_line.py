@@ -81,7 +81,7 @@ def test_the_switch_holds_at_once_and_what_was_held_is_not_done_later_by_itself(
     assert turned.json()["by"] == "alice"
     automatic.deploy("held")
     automatic.verdict("held", Status.FAIL)
-    time.sleep(2)
+    until(lambda: "action.page" in automatic.audited("held"), 30, "a person was told")
     assert automatic.executed("held") == 0
     automatic.api.put("/v1/automation", json={"automation": "on"})
     until(lambda: automatic.api.get("/v1/automation").json()["automation"] == "on", 5, "it is on")
