@@ -3,27 +3,29 @@
 What it keeps:
 
 - Batches are stored a second apart at least, each with one insert a table, however much there is:
-  ClickHouse makes a part of every insert. While a full batch has to wait, the partitions are
-  paused. Only the batch that is left when the role stops does not wait.
-- Offsets are committed after the rows are stored, never before. Rows may be stored twice, after a
-  crash or a rebalance; the tables' keys make that change nothing (sinks/schema.py).
-- While ClickHouse is away it holds one batch and no more: the partitions are paused, the consumer
-  stays in its group, and the insert is tried again with growing pauses.
+  ClickHouse makes a part of every insert. Only what is left when the role stops does not wait.
+- While one batch is being stored (streams/store_flight.py) the next is read and made into columns.
+  There are never more than these two: when the second is full, the partitions are paused and the
+  consumer stays in its group, however long ClickHouse is away. Failed inserts are tried again with
+  growing pauses.
+- Offsets are committed after the rows are stored, never before, and in their order: no batch is
+  sent before the one ahead of it is stored. Rows may be stored twice, after a crash or a rebalance;
+  the tables' keys make that change nothing (sinks/schema.py).
 - An error that waiting cannot cure (password, schema) ends the role without a commit.
 - A message that cannot be read is counted and logged with its place, and holds up nobody.
 """
 
 from __future__ import annotations
 
+import gc
 import math
-import threading
 import time
 from collections import deque
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any, ClassVar, Final, Literal, Protocol
 
-import pyarrow as pa
 import structlog
 from confluent_kafka import KafkaError, KafkaException, TopicPartition
 
@@ -46,6 +48,7 @@ from streams.clock import wall_ms
 from streams.failpoints import reached
 from streams.metrics_store import StoreMetrics
 from streams.store_batch import Batch, Place
+from streams.store_flight import Flight, Insert, Launch, in_a_thread
 
 log = structlog.get_logger()
 
@@ -64,8 +67,8 @@ STORED: Final[Mapping[str, Table]] = {
 
 _MESSAGES_PER_POLL = 500
 _LOGGED_REFUSALS_PER_BATCH = 10
-_QUIET_INSERT_S = 1.0
 _POLL_S = 0.1
+_COLLECT_AFTER = 20_000
 _FINAL_ERRORS = frozenset(
     {
         KafkaError._AUTHENTICATION,  # noqa: SLF001 - librdkafka's local codes are named like this
@@ -102,14 +105,12 @@ class Consumer(Protocol):
     def close(self) -> None: ...
 
 
-Insert = Callable[[Table, pa.Table], object]
-"""Stores the columns of one table; raises Retryable or Permanent."""
-
-
 @dataclass(frozen=True, slots=True)
 class StoreRoleSettings:
     """When a batch is stored: after ``flush_ms``, or earlier if it is large, but never sooner than
-    ``insert_apart_ms`` after the last one began. ``flush_bytes``: of what is held in memory."""
+    ``insert_apart_ms`` after the last one began. ``flush_rows``, ``flush_bytes``: a batch is full
+    then; two of them are in memory at most. ``stop_within_ms``: for what is being stored when the
+    role is told to stop."""
 
     __pydantic_config__: ClassVar[dict[str, str]] = {"extra": "forbid"}
 
@@ -141,7 +142,8 @@ class StoreCounts:
 
 
 class Store:
-    """The consumer loop. ``consumer`` and ``insert`` come from outside; ``clock`` in seconds.
+    """The consumer loop. ``consumer`` and ``insert`` come from outside; ``clock`` in seconds;
+    ``launch`` has a batch stored.
 
     ``topics``: full names of topics and their tables. The consumer must not commit by itself.
     """
@@ -155,6 +157,7 @@ class Store:
         topics: Mapping[str, Table] = STORED,
         clock: Callable[[], float] = time.monotonic,
         metrics: StoreMetrics | None = None,
+        launch: Launch = in_a_thread,
     ) -> None:
         self._metrics = metrics
         self.counts = StoreCounts()
@@ -163,10 +166,12 @@ class Store:
         self._settings = settings or StoreRoleSettings()
         self._topics = topics
         self._clock = clock
+        self._launch = launch
         self._held: deque[Message] = deque()
         self._uncommitted: dict[Place, int] = {}
         self._read = {table.name: RowMessages(table) for table in topics.values()}
         self._batch = self._new_batch()
+        self._flight: Flight | None = None
         self._refusals = 0
         self._inserted_s = -math.inf
         self._complained: set[tuple[str, int]] = set()
@@ -179,15 +184,17 @@ class Store:
         """
         try:
             self._consumer.subscribe(list(self._topics), on_revoke=self._on_revoke)
-            while not stop():
-                if self._is_full():
-                    self._stay_in_group(min(_POLL_S, self._apart_s()))
-                else:
-                    self._take(self._next_messages())
-                if self._is_due():
-                    self._flush(stop)
-            self._flush(stop)
+            with _rare_collections():
+                while not stop():
+                    if self._is_full():
+                        self._wait_for_room()
+                    else:
+                        self._take(self._next_messages())
+                    self._go_on()
+                self._end()
         finally:
+            if self._flight is not None:
+                self._flight.last_try()
             self._consumer.close()
 
     def _next_messages(self) -> Iterable[Message]:
@@ -226,9 +233,7 @@ class Store:
 
     def _is_due(self) -> bool:
         batch, settings = self._batch, self._settings
-        if not batch.offsets:
-            return bool(self._uncommitted)
-        if self._apart_s() > 0:
+        if not batch.offsets or self._apart_s() > 0:
             return False
         return self._is_full() or self._clock() - batch.began_s >= settings.flush_ms / 1000
 
@@ -237,93 +242,81 @@ class Store:
         apart = self._settings.insert_apart_ms / 1000
         return max(0.0, self._inserted_s + apart - self._clock())
 
-    def _flush(self, stop: Callable[[], bool]) -> None:
-        batch, self._batch = self._batch, self._new_batch()
-        pending = deque(
-            (table, columns)
-            for table in self._topics.values()
-            if (columns := batch.columns(table)) is not None
-        )
-        self._refusals = 0
-        if pending:
-            reached("store.taken")
-        # Noted before the insert, so that a partition that is revoked meanwhile drops out.
-        self._uncommitted.update(batch.offsets)
-        if not self._store_all(pending, stop):
-            self._uncommitted.clear()  # whoever comes next reads it again
+    def _go_on(self) -> None:
+        if self._flight is not None and self._flight.wait(0):
+            self._land(self._flight)
+        if self._flight is not None:
             return
-        if batch.offsets:
-            reached("store.stored")
-        self._commit()
-        if batch.offsets:
-            self.counts.flushes += 1
+        if self._is_due():
+            self._flush()
+        elif not self._batch.offsets:
+            self._commit()
 
-    def _store_all(self, pending: deque[tuple[Table, pa.Table]], stop: Callable[[], bool]) -> bool:
-        pause_ms = self._settings.first_pause_ms
-        if pending:
+    def _flush(self) -> None:
+        """Send what was read on its way, and begin the next batch."""
+        batch, self._batch = self._batch, self._new_batch()
+        found = [(table, batch.columns(table)) for table in self._topics.values()]
+        tables = [(table, columns) for table, columns in found if columns is not None]
+        self._refusals = 0
+        if tables:
+            reached("store.taken")
             self._inserted_s = self._clock()
-        try:
-            while pending:
-                table, columns = pending[0]
-                began = time.monotonic()
-                try:
-                    if not self._insert_once(table, columns, stop):
-                        return False
-                except Retryable as error:
-                    self.counts.retries += 1
-                    if self._metrics is not None:
-                        self._metrics.retried()
-                    log.warning(
-                        "store_is_away", table=table.name, why=str(error), pause_ms=pause_ms
-                    )
-                    if stop() or not self._wait(pause_ms / 1000, stop):
-                        return False
-                    pause_ms = min(2 * pause_ms, self._settings.longest_pause_ms)
-                else:
-                    pending.popleft()
-                    reached("store.inserted")
-                    self.counts.rows += columns.num_rows
-                    if self._metrics is not None:
-                        seconds = time.monotonic() - began
-                        self._metrics.inserted(table.name, columns.num_rows, seconds)
-                    pause_ms = self._settings.first_pause_ms
-        finally:
-            self._resume()
+        pauses_ms = self._settings.first_pause_ms, self._settings.longest_pause_ms
+        self._flight = Flight(batch.offsets, tables, self._insert, self, pauses_ms)
+        self._launch(self._flight.fly)
+        self._resume()
+
+    def _land(self, flight: Flight) -> bool:
+        """Commit what a flight that is over has stored; False if it was given up."""
+        self._flight = None
+        if not flight.landed():
+            return False
+        if flight.offsets:
+            reached("store.stored")
+            self.counts.flushes += 1
+        self._uncommitted.update(flight.offsets)
+        self._commit()
         return True
 
-    def _insert_once(self, table: Table, columns: pa.Table, stop: Callable[[], bool]) -> bool:
-        """False if it was given up because of ``stop``; the insert may then still happen."""
-        errors: list[Exception] = []
+    def _end(self) -> None:
+        """Store and commit what is there. Who comes next reads again what is not stored in time,
+        and all that was read after it."""
+        until = self._clock() + self._settings.stop_within_ms / 1000
+        if self._ends(until):
+            self._flush()
+            self._ends(until)
 
-        def work() -> None:
-            try:
-                self._insert(table, columns)
-            except Exception as error:  # raised again by the thread of the loop
-                errors.append(error)
-
-        # A thread of its own, so that a server that hangs keeps us neither from answering the
-        # broker nor from stopping in time.
-        thread = threading.Thread(target=work, name="store-insert", daemon=True)
-        thread.start()
-        thread.join(_QUIET_INSERT_S)
-        stopping_since: float | None = None
-        while thread.is_alive():
-            if stop():
-                stopping_since = stopping_since or self._clock()
-                if self._clock() - stopping_since > self._settings.stop_within_ms / 1000:
-                    return False
-            self._stay_in_group(_POLL_S)
-        if errors:
-            raise errors[0]
-        return True
-
-    def _wait(self, seconds: float, stop: Callable[[], bool]) -> bool:
-        until = self._clock() + seconds
-        while self._clock() < until:
-            if stop():
+    def _ends(self, until: float) -> bool:
+        """Whether what is on its way arrives."""
+        flight = self._flight
+        if flight is None:
+            return True
+        flight.last_try()
+        while not flight.wait(_POLL_S):
+            if self._clock() >= until:
                 return False
-            self._stay_in_group(min(_POLL_S, max(0.0, until - self._clock())))
-        return True
+            self._stay_in_group(0)
+        return self._land(flight)
+
+    def inserted(self, table: Table, rows: int, seconds: float) -> None:
+        """Said by a flight."""
+        self.counts.rows += rows
+        if self._metrics is not None:
+            self._metrics.inserted(table.name, rows, seconds)
+
+    def retrying(self, table: Table, why: Retryable, pause_ms: int) -> None:
+        """Said by a flight."""
+        self.counts.retries += 1
+        if self._metrics is not None:
+            self._metrics.retried()
+        log.warning("store_is_away", table=table.name, why=str(why), pause_ms=pause_ms)
+
+    def _wait_for_room(self) -> None:
+        if self._flight is None:
+            self._stay_in_group(min(_POLL_S, self._apart_s()))
+        else:
+            self._flight.wait(_POLL_S)
+            self._stay_in_group(0)
 
     def _stay_in_group(self, timeout: float) -> None:
         """Poll without taking anything in. Partitions that are new are paused as well."""
@@ -358,9 +351,10 @@ class Store:
         # Their new owner reads them from the last commit. The rows already here stay: storing
         # them twice changes nothing.
         gone = {(p.topic, p.partition) for p in partitions}
+        flying = {} if self._flight is None else self._flight.offsets
         for place in gone:
-            self._batch.offsets.pop(place, None)
-            self._uncommitted.pop(place, None)
+            for offsets in (self._batch.offsets, flying, self._uncommitted):
+                offsets.pop(place, None)
         self._held = deque(m for m in self._held if (m.topic(), m.partition()) not in gone)
 
     def _refuse(self, place: Place, offset: int, why: str) -> None:
@@ -382,3 +376,15 @@ class Store:
         if seen not in self._complained:  # topics appear when something is first written to them
             self._complained.add(seen)
             log.warning("kafka_complains", topic=seen[0], code=error.name())
+
+
+@contextmanager
+def _rare_collections() -> Iterator[None]:
+    """Two thousand rows as tuples set the garbage collector off three times, and nothing of a row
+    is ever cyclic: a quarter of the time from messages to columns was its own (measured)."""
+    before = gc.get_threshold()
+    gc.set_threshold(_COLLECT_AFTER, *before[1:])
+    try:
+        yield
+    finally:
+        gc.set_threshold(*before)

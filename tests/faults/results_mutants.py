@@ -147,10 +147,10 @@ def store_commits_first() -> None:
 
     flush = store_loop.Store._flush
 
-    def hasty(self: Any, stop: Any) -> None:
+    def hasty(self: Any) -> None:
         self._uncommitted.update(self._batch.offsets)
         self._commit()
-        flush(self, stop)
+        flush(self)
 
     setattr(store_loop.Store, "_flush", hasty)  # noqa: B010
 

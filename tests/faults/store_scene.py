@@ -192,10 +192,10 @@ def unguarded_tables() -> tuple[Migration, ...]:
 class CommitsFirst(Store):
     """Without the guard: offsets go first."""
 
-    def _flush(self, stop: Callable[[], bool]) -> None:
+    def _flush(self) -> None:
         self._uncommitted.update(self._batch.offsets)
         self._commit()
-        super()._flush(stop)
+        super()._flush()
 
 
 Insert = Callable[[Table, pa.Table], object]
