@@ -4,9 +4,9 @@ The engine (chDB with our tables) runs in a process of its own, behind the HTTP 
 ClickHouse server speaks too; the loop of the store role runs here, with the client that production
 uses. What it reads is prepared: messages as the judge writes them, 500 findings each, of 20 models
 in turn. So the client's CPU time (JSON to records, columns, Arrow, HTTP) and the engine's stand
-apart, and Kafka's cost is not in them. The main figures are CPU time per row of either; rows a
-second on the wall are those of a loop that inserts no sooner than a second after the last insert,
-on what the machine has left.
+apart, and Kafka's cost is not in them. The main figures are CPU time per row of either, and rows a
+second on the wall: those of a loop that reads one batch while the other is stored, and inserts no
+sooner than a second after the last insert, on what the machine has left. It needs two cores.
 """
 
 from __future__ import annotations
@@ -39,12 +39,12 @@ from sinks.rows import to_columns
 from sinks.schema import FINDINGS, Table
 from streams import internal_topics
 from streams.store_batch import Batch
-from streams.store_loop import Store, StoreRoleSettings
+from streams.store_loop import Store, StoreRoleSettings, rare_collections
 from streams.tied_process import tied
 from streams.wire import finding_row
 
 GATE = 400_000
-"""Finding rows a second and core: of the client, and of the engine."""
+"""Finding rows a second: of client and engine on a core each, and of both together on the wall."""
 ROWS_PER_MESSAGE = 500
 _ROWS = 100_000
 _MODELS = 20
@@ -53,6 +53,7 @@ _DETECTORS = tuple(Detector)[:10]
 _START_MS = 1_780_000_000_000
 _WINDOW_MS = 60_000
 _READY_S = 60
+_FEWEST_INSERTS = 4
 _REFERENCE = "3f8a9b1c2d3e4f5061728394a5b6c7d8"
 
 
@@ -147,7 +148,9 @@ def run(quick: bool) -> str:
 
         for _ in range(rounds):
             through.append(_through(messages, seconds, insert, pid))
-            for name, spent in _steps(messages, insert, pid).items():
+            with rare_collections():
+                alone_once = _steps(messages, insert, pid)
+            for name, spent in alone_once.items():
                 steps.setdefault(name, []).append(spent)
             progress.advance(task)
         (row,) = client.query("SELECT count() FROM driftline.findings FINAL").result_rows
@@ -173,6 +176,7 @@ def run(quick: bool) -> str:
     )
     client_rate = 1e6 / (alone[_READ].median + alone[_INSERT].median)
     engine_rate = 1e6 / alone[_ENGINE].median
+    wall_rate = found["rows_per_s"].median
     apart = min(each["least_s_between_inserts"] for each in through)
     return report(
         "store",
@@ -187,8 +191,11 @@ def run(quick: bool) -> str:
             "least_s_between_inserts": figure(apart),
             # All rounds write the same rows: their keys make that change nothing.
             "rows_kept": kept,
-            "gate_rows_per_s_per_core": GATE,
-            "passed": min(client_rate, engine_rate) >= GATE and apart >= 1.0 and kept == _ROWS,
+            "rows_per_s_wall": figure(wall_rate),
+            "gate_rows_per_s": GATE,
+            "passed": min(client_rate, engine_rate, wall_rate) >= GATE
+            and apart >= 1.0
+            and kept == _ROWS,
         },
     )
 
@@ -233,7 +240,7 @@ def _finding(release: Release, start_ms: int, window: int, at: int) -> Finding:
 def _through(
     messages: Sequence[bytes], seconds: float, insert: Callable[..., None], engine: int
 ) -> dict[str, float]:
-    """What the whole loop does in ``seconds``."""
+    """What the whole loop does in ``seconds``, or in as many more as some inserts need."""
     began: list[float] = []
 
     def noted(table: Table, columns: pa.Table) -> None:
@@ -243,7 +250,7 @@ def _through(
     feed = Feed(messages, seconds)
     store = Store(feed, noted, StoreRoleSettings(), topics={internal_topics.FINDINGS: FINDINGS})
     wall, cpu, theirs = time.monotonic(), time.process_time(), _cpu_s(engine)
-    store.run(feed.over)
+    store.run(lambda: feed.over() and len(began) >= _FEWEST_INSERTS)
     wall, cpu, theirs = (
         time.monotonic() - wall,
         time.process_time() - cpu,

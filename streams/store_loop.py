@@ -184,7 +184,7 @@ class Store:
         """
         try:
             self._consumer.subscribe(list(self._topics), on_revoke=self._on_revoke)
-            with _rare_collections():
+            with rare_collections():
                 while not stop():
                     if self._is_full():
                         self._wait_for_room()
@@ -379,7 +379,7 @@ class Store:
 
 
 @contextmanager
-def _rare_collections() -> Iterator[None]:
+def rare_collections() -> Iterator[None]:
     """Two thousand rows as tuples set the garbage collector off three times, and nothing of a row
     is ever cyclic: a quarter of the time from messages to columns was its own (measured)."""
     before = gc.get_threshold()
