@@ -6,6 +6,7 @@ Faust assigns partitions, restores tables and feeds agents; nothing else is left
 from __future__ import annotations
 
 import asyncio
+import signal
 from collections.abc import Awaitable, Callable, Sequence
 from typing import Any
 
@@ -15,6 +16,7 @@ from streams.changelog import Changelog
 from streams.faust_broker import app_arguments, connect
 from streams.kafka import MOST_RECORD_BYTES, KafkaSettings
 from streams.lease import SESSION_S, Lease
+from streams.stopping import STOPS_WITHIN_S, end_within
 from streams.supervise import report_ready
 from streams.wire import FindingRow, Row, encode_rows
 
@@ -123,9 +125,22 @@ async def send_rows(to: Any, rows: Sequence[Row | FindingRow]) -> list[Awaitable
     ]
 
 
+class _Worker(faust.Worker):
+    """Stops in time: Faust waits for its clients, which may wait for a broker that is away."""
+
+    def _schedule_shutdown(self, number: signal.Signals) -> None:
+        end_within(STOPS_WITHIN_S)
+        super()._schedule_shutdown(number)
+
+    def on_worker_shutdown(self) -> None:
+        """Also called when the app has crashed."""
+        end_within(STOPS_WITHIN_S)
+        super().on_worker_shutdown()
+
+
 def run_app(app: faust.App) -> int:
-    """Run until SIGTERM; returns the exit code."""
-    worker = faust.Worker(app, loglevel="WARN", redirect_stdouts=False, console_port=0)
+    """Run until SIGTERM; returns the exit code. It never takes longer than `STOPS_WITHIN_S`."""
+    worker = _Worker(app, loglevel="WARN", redirect_stdouts=False, console_port=0)
     try:
         worker.execute_from_commandline()
     except SystemExit as stopped:

@@ -1,25 +1,37 @@
 """What a Faust app needs to use the same Kafka as our librdkafka clients.
 
-Four things are not Faust settings and are put right by a transport of our own. Faust reads
+Five things are not Faust settings and are put right by a transport of our own. Faust reads
 uncommitted records unless it writes in transactions itself: our judge must see committed ones
 only, or an aborted summary would be counted. It waits up to 1.5 s in a fetch, which the embedded
 broker takes literally (streams.embedded_broker). And it looks for gaps in the offsets that it may
 commit, which the markers of transactions are: see `InOrder`. And it lets records in before it has
-gone back to the committed offsets: see `SeekFirst`.
+gone back to the committed offsets: see `SeekFirst`. And its producer waits 20 minutes for an answer
+on a connection that may be dead: see `Answered`.
 """
 
 from __future__ import annotations
 
 import ssl
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from typing import Any
 
 import faust
-from aiokafka import AIOKafkaConsumer
-from faust.transport.drivers.aiokafka import AIOKafkaConsumerThread, Consumer, Transport
+from aiokafka import AIOKafkaConsumer, AIOKafkaProducer
+from faust.transport.drivers.aiokafka import (
+    AIOKafkaConsumerThread,
+    Consumer,
+    Producer,
+    Transport,
+)
 
 from streams.kafka import KafkaSettings
 
+ANSWER_S = 12.0
+"""How long a request may go without an answer before its connection is given up and the request is
+made again on another: longer than a session (streams.lease) and than a rebalance may take, since
+the broker answers who joins a group only when all others have."""
+REBALANCE_S = 10.0
+"""How long the broker waits in a rebalance for a member that does not join again."""
 _FETCH_WAIT_MS = 500
 _EMBEDDED_FETCH_WAIT_MS = 50
 
@@ -52,6 +64,8 @@ def app_arguments(settings: KafkaSettings) -> dict[str, Any]:
         "broker": ";".join(f"kafka://{server.strip()}" for server in settings.servers.split(",")),
         "broker_credentials": _credentials(settings),
         "topic_replication_factor": settings.replication,
+        "broker_request_timeout": ANSWER_S,
+        "broker_rebalance_timeout": REBALANCE_S,
     }
     if settings.embedded:
         # The embedded broker makes topics itself and has no admin requests.
@@ -79,10 +93,37 @@ def connect(app: faust.App, settings: KafkaSettings) -> None:
         def _new_consumer_thread(self) -> AIOKafkaConsumerThread:
             return Thread(self, loop=self.loop, beacon=self.beacon)
 
+    class AnsweredProducer(Answered):
+        idempotent = not settings.embedded
+
     class CommittedTransport(Transport):
         Consumer = CommittedConsumer
+        Producer = AnsweredProducer
 
     app.transport = CommittedTransport(app.conf.broker_consumer, app)
+
+
+class Answered(Producer):
+    """A request that gets no answer for `ANSWER_S` ends its connection and is made again.
+
+    Faust has one setting for that and for how long a batch is kept at all, 20 minutes: a connection
+    that was dead without a word held everything up for so long. What is asked for a second time may
+    have been done the first time, even later than what came after it, which would leave an older
+    entry as the last one in a changelog; so the producer is idempotent, where the broker can tell.
+    """
+
+    idempotent = True
+
+    def _settings_extra(self) -> Mapping[str, Any]:
+        more = {"acks": "all", "enable_idempotence": True} if self.idempotent else {}
+        return {**super()._settings_extra(), **more}
+
+    def _new_producer(self, transactional_id: str | None = None) -> AIOKafkaProducer:
+        made = super()._new_producer(transactional_id)
+        # aiokafka takes one figure for all three; the third, that of batches, stays as it is.
+        made.client._request_timeout_ms = int(1_000 * ANSWER_S)  # noqa: SLF001
+        made._sender._request_timeout_ms = int(1_000 * ANSWER_S)  # noqa: SLF001
+        return made
 
 
 class SeekFirst(Consumer):

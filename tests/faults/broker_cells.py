@@ -7,6 +7,7 @@ import signal
 import time
 from collections.abc import Mapping
 from contextlib import suppress
+from dataclasses import replace
 from functools import partial
 from typing import Final
 
@@ -72,6 +73,11 @@ def broker_down(stage: Stage) -> Report:
         except Trouble as trouble:
             scene.report.add("stuck", 1, str(trouble))
         return finish_alive(scene, worker)
+
+
+def broker_down_for_long(stage: Stage) -> Report:
+    """For as long as with three kills: a worker without patience gives up in that time."""
+    return broker_down(replace(stage, kills=3))
 
 
 def broker_frozen(step: str, stage: Stage) -> Report:
@@ -224,6 +230,7 @@ CELLS: Final = (
         Change("gives-up"),
         _STUCK,
         tier=Tier.CHANGE,
+        run_without=broker_down_for_long,
     ),
     Cell(
         "B4",

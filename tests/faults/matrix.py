@@ -12,6 +12,7 @@ from tests.faults import (
     judge_cells,
     network_cells,
     protocol_cells,
+    results_network_cells,
     size_cells,
     store_cells,
     summarize_cells,
@@ -27,6 +28,7 @@ CELLS: Final[tuple[Cell, ...]] = (
     *protocol_cells.CELLS,
     *gap_cells.CELLS,
     *network_cells.CELLS,
+    *results_network_cells.CELLS,
     *size_cells.CELLS,
 )
 

@@ -105,9 +105,11 @@ def keeps_whole_letters() -> None:
 
 
 def gives_up() -> None:
-    """summarize: a call of the broker that takes too long is the end."""
+    """summarize: a call of the broker that takes too long is the end; and since a worker that ends
+    for a call that does not return is replaced, which helps as well, that is waited for."""
     from streams import output, positions
 
+    waits_for_calls()
     setattr(positions, "patiently", lambda call, stop: call(5.0))  # noqa: B010
     setattr(output, "is_passing", lambda error: False)  # noqa: B010
 
@@ -199,7 +201,9 @@ def waits_for_calls() -> None:
 
 
 def waits_for_answers() -> None:
-    """summarize: a connection on which nothing is answered is kept for five minutes."""
+    """summarize: a connection on which nothing is answered is kept for five minutes, and a call on
+    it is waited for."""
+    waits_for_calls()
     _change_consumer({"socket.timeout.ms": 300_000})
 
 
@@ -234,6 +238,8 @@ MUTANTS: dict[str, Callable[[], None]] = {
     "reads-from-start": reads_from_start,
     "reads-uncommitted": reads_uncommitted,
     "seeks-after-gaps": seeks_after_gaps,
+    "results-stop-when-they-can": results_mutants.stop_when_they_can,
+    "results-wait-for-answers": results_mutants.wait_for_answers,
     "sends-once": sends_once,
     "skips-silently": skips_silently,
     "store-commits-first": results_mutants.store_commits_first,
