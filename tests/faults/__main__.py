@@ -25,7 +25,7 @@ import structlog
 
 from deploy.kafka.server import RealKafka
 from tests.faults.cells import Stage, Tier, outcome
-from tests.faults.matrix import CELLS, Planned, planned
+from tests.faults.matrix import CELLS, EXPECTED, Planned, planned
 from tests.faults.outage import outage
 from tests.faults.soak import soak
 
@@ -90,6 +90,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
                 wrong.append(plan.name)
     seconds = time.monotonic() - began
     guarded = sum(plan.guarded for plan in plans)
+    if len(CELLS) != EXPECTED:
+        wrong.append(f"the table has {len(CELLS)} cells and should have {EXPECTED}")
     print(
         f"cells: {guarded} run, {len(plans) - guarded} of them without their guard as well,"
         f" {len(wrong)} failed, seed {options.seed}, {seconds:.0f} s"

@@ -33,6 +33,10 @@ CELLS: Final[tuple[Cell, ...]] = (
 )
 
 
+EXPECTED: Final = 55
+"""Cells of the table. Who takes one away takes it away here as well."""
+
+
 @dataclass(frozen=True, slots=True)
 class Planned:
     """One run of a cell: as the code is (``guarded``), or with its guard removed."""

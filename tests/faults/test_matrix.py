@@ -14,6 +14,7 @@ import pytest
 import structlog
 
 from deploy.kafka.server import KafkaCannotRun, RealKafka
+from tests.faults import matrix
 from tests.faults.cells import Stage, Tier, outcome
 from tests.faults.matrix import CELLS, Planned, planned
 
@@ -38,7 +39,8 @@ def kafka() -> Iterator[RealKafka]:
 
 def test_the_table_has_as_many_cells_as_it_should() -> None:
     assert len(PLANNED) == EXPECTED
-    assert len({cell.id for cell in CELLS}) == len(CELLS)
+    assert len({cell.id for cell in CELLS}) == len(CELLS) == matrix.EXPECTED
+    assert len(planned(Tier.NIGHTLY)) == 2 * matrix.EXPECTED
 
 
 @pytest.mark.kafka
