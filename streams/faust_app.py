@@ -15,7 +15,7 @@ import faust
 from streams.changelog import Changelog
 from streams.faust_broker import app_arguments, connect
 from streams.kafka import MOST_RECORD_BYTES, KafkaSettings
-from streams.lease import SESSION_S, Lease
+from streams.lease import Lease
 from streams.stopping import STOPS_WITHIN_S, end_within
 from streams.supervise import report_ready
 from streams.wire import FindingRow, Row, encode_rows
@@ -35,8 +35,6 @@ def make_app(kafka: KafkaSettings, name: str) -> faust.App:
         topic_partitions=kafka.partitions,
         web_enabled=False,
         producer_max_request_size=MOST_RECORD_BYTES,
-        # A killed worker's partitions are free after this time; Faust's own default is 60 s.
-        broker_session_timeout=SESSION_S,
         broker_heartbeat_interval=1.0,
         broker_commit_interval=1.0,
         broker_commit_every=1_000,

@@ -25,6 +25,7 @@ from faust.transport.drivers.aiokafka import (
 )
 
 from streams.kafka import KafkaSettings
+from streams.lease import SESSION_S
 
 ANSWER_S = 12.0
 """How long a request may go without an answer before its connection is given up and the request is
@@ -55,7 +56,8 @@ _UNDERSTOOD = frozenset(
 
 
 def app_arguments(settings: KafkaSettings) -> dict[str, Any]:
-    """Keyword arguments for ``faust.App``: broker, credentials and what the broker can do.
+    """Keyword arguments for ``faust.App``: broker, credentials, how long to wait for the broker,
+    and what it can do.
 
     Raises ValueError for a security property that Faust's client has no counterpart for, rather
     than connect with less than was asked for, and OSError for a certificate that cannot be read.
@@ -64,6 +66,8 @@ def app_arguments(settings: KafkaSettings) -> dict[str, Any]:
         "broker": ";".join(f"kafka://{server.strip()}" for server in settings.servers.split(",")),
         "broker_credentials": _credentials(settings),
         "topic_replication_factor": settings.replication,
+        # A killed worker's partitions are free after this time; Faust's own default is 60 s.
+        "broker_session_timeout": SESSION_S,
         "broker_request_timeout": ANSWER_S,
         "broker_rebalance_timeout": REBALANCE_S,
     }
