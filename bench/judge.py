@@ -1,12 +1,12 @@
 """What the judge costs for each key (a column of a release) and pane, split by its parts.
 
-Deltas of one model with twenty releases, production and nineteen canaries, go through
-:class:`streams.judge.ModelJudge` as they do in the worker: one delta a second, panes of 10 s,
-windows of a minute, an hour and a day of which the minute closes. Kafka, Faust and the changelog
-are left out of "classical" and "evidence". "Worker" is the same with all that a worker does besides
-(:mod:`bench.judge_worker`): records are decoded, results and what goes into the changelogs encoded.
-Per-part figures come from the calls that the judge makes, timed one by one on the windows of the
-last minute.
+Deltas of one model, production and its canaries, go through :class:`streams.judge.ModelJudge` as
+they do in the worker: one delta a second, panes of 10 s, windows of a minute, an hour and a day of
+which the minute closes. What a pane costs whatever the releases is shared by all of them, so there
+are models of two, four and twenty. Kafka, Faust and the changelog are left out of "classical" and
+"evidence". "Worker" is the same with all that a worker does besides (:mod:`bench.judge_worker`):
+records are decoded, results and what goes into the changelogs encoded. Per-part figures come from
+the calls that the judge makes, timed one by one on the windows of the last minute.
 """
 
 from __future__ import annotations
@@ -50,10 +50,11 @@ from streams.wire import (
 
 MODEL = "fraud"
 TOPIC = ("predictions", 0)
-RELEASES = 20
 _REFERENCE_ROWS = 20_000
-_ROWS_A_SECOND = 50
-"""Of a canary; production has as many as all canaries together."""
+_PRODUCTION_ROWS = 950
+"""A second."""
+_CANARY_ROWS = 50
+"""Of each canary a second: 5% of what it and production have."""
 _SECONDS = 60
 _WITHOUT_EVIDENCE = EvidenceSettings(DriftSettings(enabled=False), CanarySettings(enabled=False))
 _TIME = TimeSettings()
@@ -61,12 +62,33 @@ _FLUSHES = _TIME.pane_ms // 1_000
 _PANES = _TIME.windows_ms[0] // _TIME.pane_ms
 
 
+@dataclass(frozen=True, slots=True)
+class Case:
+    """One production release and ``releases - 1`` canaries of ``canary_rows`` events a second;
+    ``gate``: of microseconds per key and pane, everything that the judge does included."""
+
+    name: str
+    releases: int
+    columns: int
+    gate: float | None
+    canary_rows: int = _CANARY_ROWS
+
+
+CASES = (
+    Case("two_releases", 2, 25, None),
+    Case("even_split", 2, 25, None, _PRODUCTION_ROWS),
+    Case("four_releases", 4, 25, 20.0),
+    Case("twenty_releases", 20, 25, 20.0),
+    Case("twenty_releases_of_50_columns", 20, 50, 20.0),
+)
+
+
 @dataclass(frozen=True, slots=True, eq=False)
 class Scene:
     """``seconds``: what each release's events of one second add up to, in groups without a pane;
     of some seconds, so that the same numbers do not come again and again."""
 
-    columns: int
+    case: Case
     reference: Reference
     seconds: tuple[tuple[Group, ...], ...]
     windows: tuple[Summaries, ...]
@@ -74,18 +96,19 @@ class Scene:
 
     @property
     def keys(self) -> int:
-        return RELEASES * self.columns
+        return self.case.releases * self.case.columns
 
 
-def scene_of(columns: int) -> Scene:
+def scene_of(case: Case) -> Scene:
+    columns = case.columns
     shape = Shape(numeric=columns * 4 // 5, text=columns - columns * 4 // 5)
     reference = reference_of(generate(_REFERENCE_ROWS, 7, shape), MODEL)
     seconds: list[list[Group]] = [[] for _ in range(_SECONDS)]
     windows: list[Summaries] = []
-    for number in range(RELEASES):
+    for number in range(case.releases):
         minute: Summaries | None = None
         for at in range(_SECONDS):
-            rows = _ROWS_A_SECOND if number else _ROWS_A_SECOND * (RELEASES - 1)
+            rows = case.canary_rows if number else _PRODUCTION_ROWS
             table = arrow_table(generate(rows, 100 * at + number, shape))
             table = table.drop_columns(["ts", "model", "version", "role"])
             second = summarize_table(table, reference)
@@ -93,7 +116,7 @@ def scene_of(columns: int) -> Scene:
             minute = minute.merge(second) if minute is not None else second
         if minute is not None:
             windows.append(minute)
-    return Scene(columns, reference, tuple(map(tuple, seconds)), tuple(windows))
+    return Scene(case, reference, tuple(map(tuple, seconds)), tuple(windows))
 
 
 def _role(number: int) -> Role:
@@ -179,23 +202,28 @@ def _seconds(work: Callable[[], object]) -> float:
 
 def run(quick: bool) -> str:
     """Microseconds of CPU per key and pane; the table, and the last line."""
-    sizes = (25, 50)
     rounds = 3 if quick else 9
     figures: dict[str, Any] = {}
-    for columns in sizes:
-        scene = scene_of(columns)
+    gates: dict[str, dict[str, Any]] = {}
+    for case in CASES:
+        scene = scene_of(case)
         line, parts = _line(scene, rounds), _parts(scene, rounds)
         for title, found in (("pane of 10 s", line), ("window of a minute", parts)):
             show(
-                f"The judge, {RELEASES} releases x {columns} columns",
+                f"The judge, {case.releases} releases x {case.columns} columns ({case.name})",
                 (f"per key and {title}", "us"),
                 [[name, str(spread)] for name, spread in found.items()],
             )
-        figures[f"columns_{columns}"] = {
+        figures[case.name] = {
             part: {name.replace(" ", "_"): spread.fields() for name, spread in found.items()}
             for part, found in (("us_per_key_and_pane", line), ("us_per_key_and_window", parts))
         }
-    return report("judge", "quick" if quick else "full", {"releases": RELEASES, **figures})
+        if case.gate is not None:
+            in_all = line["evidence: in all"].median
+            gates[case.name] = {"gate_us": case.gate, "passed": in_all <= case.gate}
+    passed = all(gate["passed"] for gate in gates.values())
+    form = "quick" if quick else "full"
+    return report("judge", form, {**figures, "gates": gates, "passed": passed})
 
 
 def _line(scene: Scene, rounds: int) -> dict[str, Spread]:
@@ -265,13 +293,13 @@ def _parts(scene: Scene, rounds: int) -> dict[str, Spread]:
             ),
         ):
             spent.setdefault(name, []).append(_seconds(work))
-    # Each with those of two others: what a pane's deltas and a window's panes are.
-    runs = [list(windows) for windows in zip(*[iter(scene.windows[1:])] * 3, strict=False)] * 3
+    # Each with itself: what a pane's deltas and a window's panes are.
+    canaries = scene.case.releases - 1
+    runs = [[window] * 3 for window in scene.windows[1:]]
     spent["one merge"] = [
-        _seconds(lambda: merge_alike(runs)) / (2 * len(runs)) * (RELEASES - 1)
-        for _ in range(rounds)
+        _seconds(lambda: merge_alike(runs)) / (2 * len(runs)) * canaries for _ in range(rounds)
     ]
-    keys = scene.columns * (RELEASES - 1)
+    keys = scene.case.columns * canaries
     return {name: Spread.of(figures).scaled(1e6 / keys) for name, figures in spent.items()}
 
 
