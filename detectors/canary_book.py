@@ -35,19 +35,20 @@ _TAIL_SHARES = np.diff(np.array((0.0, *TAIL_LEVELS, 1.0)))
 @dataclass(frozen=True, slots=True, eq=False)
 class Ranges:
     """Bets on runs of cells, [R]: ``bet``: their places among all bets; ``owner``: the part they
-    are on; ``first``, ``stop``: in the flat vector of cells; ``log_factor`` (signed), ``sign``,
-    ``tilt`` (of the fixed ones; signed); ``magnitude``: the largest logarithm in a bet, for
-    rounding. ``on_rate``: which bets are on rates, and ``rate_of``: on which of the cast's."""
+    are on; ``first``, ``stop``: in the flat vector of cells; ``log_factor`` (signed), ``tilt``
+    (of the fixed ones; signed); ``magnitude``: the largest logarithm in a bet, for rounding.
+    ``on_rate``: which bets are on rates, ``rate_sign``: which way those go, and ``rate_of``: on
+    which of the cast's."""
 
     bet: Indices
     owner: Indices
     first: Indices
     stop: Indices
     log_factor: Floats
-    sign: Floats
     tilt: Floats
     magnitude: Floats
     on_rate: Indices
+    rate_sign: Floats
     rate_of: Indices
 
 
@@ -55,27 +56,30 @@ class Ranges:
 class Shifts:
     """Bets on levels. ``owner``: the parts, [L]; ``cells``: their cells in the flat vector, [C];
     ``starts``: of each part among these, [L]; ``level_of``: [C]; ``weights``: e to the tilt, and to
-    the tilt with each shift, [rows, C].
+    the tilt with each shift, [rows, C]; ``largest``: the largest logarithm of those of a part by
+    size, [rows, L].
 
-    Of bets on shifts: ``bet``, ``level``, ``row`` (of ``weights``) and the signed ``shift``. Of
-    bets on ends: ``end_bet``, ``end_level``; ``end_row``: of their tilt; ``end_first`` and
-    ``end_stop``: among the cells of levels, and ``end_edges``: in both rows of tilts, one after
-    the other; ``end_log``: of the factor. ``magnitude``, ``end_magnitude``: the largest logarithm
-    in a bet, for rounding."""
+    Of bets on shifts: ``bet``; ``part``: that they are on; ``place``: of their row and level among
+    [rows, L]; the signed ``shift``. Of bets on ends: ``end_bet``, ``end_level``; ``end_place``: of
+    the row of their tilt and their level; ``end_first`` and ``end_stop``: in the flat vector of
+    cells, and ``end_edges``: in both rows of tilts of the cells of levels, one after the other;
+    ``end_log``: of the factor. ``magnitude``, ``end_magnitude``: the largest logarithm in a bet,
+    for rounding."""
 
     owner: Indices
     cells: Indices
     starts: Indices
     level_of: Indices
     weights: Floats
+    largest: Floats
     bet: Indices
-    level: Indices
-    row: Indices
+    part: Indices
+    place: Indices
     shift: Floats
     magnitude: Floats
     end_bet: Indices
     end_level: Indices
-    end_row: Indices
+    end_place: Indices
     end_edges: Indices
     end_first: Indices
     end_stop: Indices
@@ -86,8 +90,8 @@ class Shifts:
 @dataclass(frozen=True, slots=True, eq=False)
 class Book:
     """``bets``: how many each part has, [M]; ``owner``, ``log_part``: of each bet, [B];
-    ``betting``: the parts that
-    have bets, and ``starts``: where those begin; ``values``: what cells stand for when dispersion
+    ``betting``: the parts that have bets, ``starts``: where those begin, and ``held``: how many
+    each of them has; ``values``: what cells stand for when dispersion
     is measured, [C]; ``what``: what each part is held to; ``judged``: whether it still is, [M];
     ``margin``, ``floor``: [M]."""
 
@@ -98,6 +102,7 @@ class Book:
     log_part: Floats
     betting: Indices
     starts: Indices
+    held: Indices
     values: Floats
     ranges: Ranges
     shifts: Shifts
@@ -140,6 +145,7 @@ def write_book(cast: Cast, what: Sequence[Judged | None], host_effect: float) ->
         np.log(np.array([bet.part for bet in flat])),
         betting,
         (np.cumsum(bets) - bets)[betting],
+        bets[betting],
         np.concatenate([*scores, np.zeros(0)]),
         _ranges(cast, flat, owner, magnitude),
         _shifts(cast, flat, owner, magnitude, scores, tolerated),
@@ -208,10 +214,10 @@ def _ranges(
         cast.starts[mine] + np.array([one.first for _, one in chosen], np.int64),
         cast.starts[mine] + np.array([one.stop for _, one in chosen], np.int64),
         sign * np.log(np.array([one.factor for _, one in chosen])),
-        sign,
         sign * np.array([one.tilt for _, one in chosen]),
         magnitude[bet],
         on_rate,
+        sign[on_rate],
         np.searchsorted(cast.rates, mine[on_rate]),
     )
 
@@ -232,40 +238,51 @@ def _shifts(
     place = {level: i for i, level in enumerate(levels)}
     score = np.concatenate([*(scores[level] for level in levels), np.zeros(0)])
     tolerance = np.repeat(np.array([tolerated[level] for level in levels]), sizes)
-    end_level = np.array([place[int(owner[at])] for at, _ in ends], np.int64)
-    rows = 1 + len(SHIFTS)
+    weights = _weights(score, tolerance)
+    rows, count = 1 + len(SHIFTS), len(levels)
     bet = np.array([at for at, _ in shifts], np.int64)
+    level = np.array([place[int(owner[at])] for at, _ in shifts], np.int64)
+    row = np.array([_row(one.sign) * rows + 1 + one.shift for _, one in shifts], np.int64)
     end_bet = np.array([at for at, _ in ends], np.int64)
+    end_level = np.array([place[int(owner[at])] for at, _ in ends], np.int64)
     end_sign = np.array([_row(one.sign) for _, one in ends], np.int64)
-    begins = starts[end_level] if ends else end_level
-    end_first = begins + np.array([one.first for _, one in ends], np.int64)
-    end_stop = begins + np.array([one.stop for _, one in ends], np.int64)
+    end = np.array([(one.first, one.stop) for _, one in ends], np.int64).reshape(-1, 2).T
+    among = end + starts[end_level] if ends else end
+    in_cast = end + cast.starts[owner[end_bet]]
     return Shifts(
         np.array(levels, np.int64),
         np.concatenate(
             [
-                *(np.arange(cast.cells[level]) + cast.starts[level] for level in levels),
+                *(np.arange(cast.cells[one]) + cast.starts[one] for one in levels),
                 np.zeros(0, np.int64),
             ]
         ),
         starts,
-        np.repeat(np.arange(len(levels)), sizes),
-        _weights(score, tolerance),
+        np.repeat(np.arange(count), sizes),
+        weights,
+        _largest(weights, starts),
         bet,
-        np.array([place[int(owner[at])] for at, _ in shifts], np.int64),
-        np.array([_row(one.sign) * rows + 1 + one.shift for _, one in shifts], np.int64),
+        owner[bet],
+        row * count + level,
         np.array([one.sign * SHIFTS[one.shift] for _, one in shifts]),
         magnitude[bet],
         end_bet,
         end_level,
-        end_sign * rows,
+        end_sign * rows * count + end_level,
         # A cell without weight stands between both rows, and one at the end.
-        (np.stack((end_first, end_stop)) + end_sign * (len(score) + 1)).T.ravel(),
-        end_first,
-        end_stop,
+        (among + end_sign * (len(score) + 1)).T.ravel(),
+        in_cast[0],
+        in_cast[1],
         np.log(np.array([one.factor for _, one in ends])),
         magnitude[end_bet],
     )
+
+
+def _largest(weights: Floats, starts: Indices) -> Floats:
+    if not len(starts):
+        return np.zeros((len(weights), 0))
+    found: Floats = np.abs(np.log(np.maximum.reduceat(weights, starts, axis=1)))
+    return found
 
 
 def _weights(scores: Floats, tolerated: Floats) -> Floats:

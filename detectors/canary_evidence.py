@@ -43,44 +43,54 @@ _MOST_STEP = 2.0
 _ROWS = 1 + len(SHIFTS)
 
 
+def running(cells: Counts) -> Counts:
+    """How many there are before each cell, and in all: [..., C + 1]."""
+    upto = np.zeros((*cells.shape[:-1], cells.shape[-1] + 1), np.int64)
+    cells.cumsum(axis=-1, out=upto[..., 1:])
+    return upto
+
+
 def log_e_values(
-    book: Book, canary: Counts, production: Counts, n: Floats, first: Floats, rate_tilt: Floats
+    book: Book,
+    cells: Counts,
+    upto: Counts,
+    n: Counts,
+    m: Counts,
+    first: Floats,
+    rate_tilt: Floats,
 ) -> Floats:
     """Logarithms of e-values, [..., B].
 
-    ``canary``, ``production``: counts of all cells, [..., C]; ``n``: the canary's of each part,
-    [..., M]; ``first``: the sum of its values, [..., M]; ``rate_tilt``: logarithm of the tolerated
-    odds of each rate, [..., Q]. What is said of parts without events of both arms means nothing."""
+    ``cells``: counts of all cells, the canary's and production's, [2, ..., C]; ``upto``:
+    :func:`running` counts of them; ``n``, ``m``: the canary's and production's of each part,
+    [..., M]; ``first``: the sum of the canary's values, [..., M]; ``rate_tilt``: logarithm of the
+    tolerated odds of each rate, [..., Q]. What is said of parts without events of both arms means
+    nothing."""
     found = np.zeros((*n.shape[:-1], len(book.owner)))
-    pooled = canary + production
-    total = np.add.reduceat(pooled, book.cast.starts, axis=-1)
-    total = np.maximum(total.astype(np.float64), 1.0)
+    total = np.maximum((n + m).astype(np.float64), 1.0)
+    ours = n.astype(np.float64)
     if len(book.ranges.bet):
-        found[..., book.ranges.bet] = _on_ranges(book, canary, pooled, n, total, rate_tilt)
+        found[..., book.ranges.bet] = _on_ranges(book, upto, ours, total, rate_tilt)
     if len(book.shifts.owner):
-        _on_levels(found, book, canary, pooled, n, total, first)
+        _on_levels(found, book, cells[0] + cells[1], upto[0], ours, total, first)
     return found
 
 
-def _on_ranges(
-    book: Book, canary: Counts, pooled: Counts, n: Floats, total: Floats, rate_tilt: Floats
-) -> Floats:
+def _on_ranges(book: Book, upto: Counts, n: Floats, total: Floats, rate_tilt: Floats) -> Floats:
     bets = book.ranges
     tilt = bets.tilt
     magnitude = bets.magnitude
     if len(bets.on_rate):
-        shape = (*n.shape[:-1], len(bets.bet))
-        tilt, magnitude = (
-            np.broadcast_to(tilt, shape).copy(),
-            np.broadcast_to(magnitude, shape).copy(),
-        )
+        fixed, shape = (tilt, magnitude), (*n.shape[:-1], len(bets.bet))
+        tilt, magnitude = np.empty(shape), np.empty(shape)
+        tilt[...], magnitude[...] = fixed
         at_rate = rate_tilt.take(bets.rate_of, axis=-1)
-        tilt[..., bets.on_rate] = bets.sign[bets.on_rate] * at_rate
+        tilt[..., bets.on_rate] = bets.rate_sign * at_rate
         magnitude[..., bets.on_rate] += at_rate
     bet = tilt + bets.log_factor
     ours, events = n.take(bets.owner, axis=-1), total.take(bets.owner, axis=-1)
-    drawn = _within(canary, bets.first, bets.stop)
-    inside = _within(pooled, bets.first, bets.stop)
+    within = upto.take(bets.stop, axis=-1) - upto.take(bets.first, axis=-1)
+    drawn, inside = within[0].astype(np.float64), (within[0] + within[1]).astype(np.float64)
     share = inside / events
     fair = ours * (np.log1p(share * np.expm1(bet)) - np.log1p(share * np.expm1(tilt)))
     tight = ours > TIGHT_SHARE * events
@@ -127,8 +137,8 @@ def _two_cells(
 def _on_levels(
     found: Floats,
     book: Book,
-    canary: Counts,
     pooled: Counts,
+    upto: Counts,
     n: Floats,
     total: Floats,
     first: Floats,
@@ -158,12 +168,11 @@ def _on_levels(
             if chosen.any():
                 bound = _tight_shifts(book, weights, cells, some, of, log, chosen)
                 into[:, chosen] = np.minimum(into[:, chosen], bound)
-    at_shift = bets.owner[bets.level]
-    owed = fair.reshape(*n.shape[:-1], -1).take(bets.row * levels + bets.level, axis=-1)
+    owed = fair.reshape(*n.shape[:-1], -1).take(bets.place, axis=-1)
     found[..., bets.bet] = (
-        bets.shift * first.take(at_shift, axis=-1)
+        bets.shift * first.take(bets.part, axis=-1)
         - owed
-        - _ROUNDING * bets.magnitude * n.take(at_shift, axis=-1)
+        - _ROUNDING * bets.magnitude * n.take(bets.part, axis=-1)
     )
     if not len(bets.end_bet):
         return
@@ -172,8 +181,8 @@ def _on_levels(
     tilted[..., :width] = weights[UP * _ROWS] * shares
     tilted[..., width + 1 : -1] = weights[DOWN * _ROWS] * shares
     inside = np.add.reduceat(tilted, bets.end_edges, axis=-1)[..., ::2]
-    drawn = _within(canary.take(bets.cells, axis=-1), bets.end_first, bets.end_stop)
-    of = sums.reshape(*n.shape[:-1], -1).take(bets.end_row * levels + bets.end_level, axis=-1)
+    drawn = upto.take(bets.end_stop, axis=-1) - upto.take(bets.end_first, axis=-1)
+    of = sums.reshape(*n.shape[:-1], -1).take(bets.end_place, axis=-1)
     at_end = ours.take(bets.end_level, axis=-1)
     found[..., bets.end_bet] = (
         bets.end_log * drawn
@@ -207,7 +216,7 @@ def _tight_shifts(
 
     def towards(log_z: Floats, rows: Floats) -> tuple[Floats, Floats]:
         """By how much the mean of S misses n, and its variance."""
-        odds = rows * np.exp(log_z)[:, level_of]
+        odds = rows * np.exp(log_z).take(level_of, axis=1)
         odds /= 1.0 + odds
         part = odds * counts
         mean = np.add.reduceat(part, starts, axis=1)
@@ -215,10 +224,10 @@ def _tight_shifts(
 
     def moved(log_z: Floats, miss: Floats, variance: Floats) -> Floats:
         step = miss / np.maximum(variance, 1e-300)
-        return log_z - np.clip(step, -_MOST_STEP, _MOST_STEP)
+        return log_z - np.minimum(np.maximum(step, -_MOST_STEP), _MOST_STEP)
 
     def terms(log_z: Floats, rows: Floats) -> Floats:
-        weighed = np.log1p(rows * np.exp(log_z)[:, level_of]) * counts
+        weighed = np.log1p(rows * np.exp(log_z).take(level_of, axis=1)) * counts
         return np.add.reduceat(weighed, starts, axis=1) - n * log_z
 
     log_z = np.log(n / (total - n)) - logs
@@ -235,7 +244,7 @@ def _tight_shifts(
         miss, variance = towards(tilt_z, tilts)
     lower = terms(tilt_z, tilts) + _log_binomial_at_mean(n, total)
     lower = np.where(np.abs(miss) <= _CONVERGED * n, lower, -np.inf)
-    largest = np.abs(np.log(np.maximum.reduceat(weights, starts, axis=1)))
+    largest = bets.largest[:, chosen]
     largest = np.maximum(largest[:_ROWS], largest[_ROWS:])
     slack = _ROUNDING * total * (1.0 + np.concatenate((largest, largest)))
     with np.errstate(invalid="ignore"):
@@ -259,10 +268,3 @@ def _stirling_error(x: Floats) -> Floats:
         return large
     direct = special.gammaln(x + 1.0) - ((x + 0.5) * np.log(x) - x + 0.5 * math.log(2.0 * math.pi))
     return np.where(x > 32.0, large, direct)
-
-
-def _within(counts: Counts, first: Indices, stop: Indices) -> Floats:
-    """Sums of the cells from ``first`` up to ``stop``: [..., len(first)]."""
-    upto = np.zeros((*counts.shape[:-1], counts.shape[-1] + 1), np.int64)
-    np.cumsum(counts, axis=-1, out=upto[..., 1:])
-    return (upto.take(stop, axis=-1) - upto.take(first, axis=-1)).astype(np.float64)

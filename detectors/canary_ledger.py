@@ -26,7 +26,7 @@ from detectors.canary_bets import tolerated_odds
 from detectors.canary_book import Book
 from detectors.canary_cast import NOBODY, Cast
 from detectors.canary_counts import ArmCounts
-from detectors.canary_evidence import log_e_values
+from detectors.canary_evidence import log_e_values, running
 from detectors.canary_rules import CanarySettings
 from detectors.canary_sequences import PaneValues, Sequences
 from detectors.canary_wealth import Wealth
@@ -214,14 +214,8 @@ def _entered(
     usual = ledger.usual.take(cast.rate_share, axis=-1)
     pooled = (cases + usual * (m / np.maximum(n, 1)) + 0.5) / (n + m + 1.0)
     odds = tolerated_odds(pooled, book.margin[rates], settings.host_effect, book.floor[rates])
-    log_e = log_e_values(
-        book,
-        canary,
-        production,
-        pane.n.astype(np.float64),
-        pane.first,
-        np.log(odds),
-    )
+    upto = running(arms.cells)
+    log_e = log_e_values(book, arms.cells, upto, pane.n, pane.m, pane.first, np.log(odds))
     # From earlier panes alone: an e-value to a power of at most 1 is still one.
     factor = settings.inflation * np.maximum(ledger.dispersion.factor, learnt)
     wealth = ledger.wealth.step(
@@ -234,8 +228,6 @@ def _entered(
     values = _values(cast, arms, pane)
     sequences = ledger.sequences.step(values, seen, settings.alpha, settings.narrowest_after)
     owner = cast.held_owner
-    upto = np.zeros((*arms.cells.shape[:-1], cast.width + 1), np.int64)
-    arms.cells.cumsum(axis=-1, out=upto[..., 1:])
     held = upto.take(cast.held_stop, axis=-1) - upto.take(cast.held_first, axis=-1)
     add = seen.take(owner, axis=-1)
     # What production's share of this pane would be of the canary's events.

@@ -46,7 +46,7 @@ class Wealth:
             new = np.where(t == 0, math.log(AT_ONCE), np.log((1.0 - AT_ONCE) / later / (later + 1)))
         put_in = new.take(owner, axis=-1) + book.log_part
         onset = np.where(put_in > self.log_wealth, start_ms, self.onset_ms)
-        gain = np.minimum(np.where(np.isnan(log_e), 0.0, log_e), cap[owner])
+        gain = np.minimum(np.where(np.isnan(log_e), 0.0, log_e), cap.take(owner))
         wealth = _log_of_sum(self.log_wealth, put_in) + gain
         moved = bet_on.take(betting, axis=-1)
         if not moved.all():
@@ -55,7 +55,7 @@ class Wealth:
             onset = np.where(on, onset, self.onset_ms)
         best = np.maximum.reduceat(wealth, starts, axis=-1)
         known = np.where(np.isfinite(best), best, 0.0)
-        held = book.bets[betting]
+        held = book.held
         total = np.add.reduceat(np.exp(wealth - known.repeat(held, axis=-1)), starts, axis=-1)
         evidence = self.evidence.copy()
         evidence[..., betting] = np.where(

@@ -23,7 +23,7 @@ from detectors.canary_bets import (
 from detectors.canary_book import Book, write_book
 from detectors.canary_cast import RATE, TAIL_CELLS, Basis, Part, cast_of
 from detectors.canary_counts import reader_of
-from detectors.canary_evidence import log_e_values
+from detectors.canary_evidence import log_e_values, running
 from detectors.canary_rules import Judged, Measure
 from detectors.canary_sequences import PaneValues, Sequences, events_until, half_widths
 from detectors.canary_wealth import Wealth
@@ -106,8 +106,8 @@ def test_evidence_of_all_columns_at_once_is_that_of_each_alone(seed: int, n: int
     canary = np.concatenate([generator.multinomial(n, basis.shares) for basis in bases])
     production = np.concatenate([generator.multinomial(m, basis.shares) for basis in bases])
     pane = differences(canary, production, book.values, book.cast.starts, book.cast.owner)
-    size = np.full(len(bases), float(n))
-    got = log_e_values(book, canary, production, size, pane.first, np.log([RATE_ODDS]))
+    arms = np.stack((canary, production))
+    got = log_e_values(book, arms, running(arms), pane.n, pane.m, pane.first, np.log([RATE_ODDS]))
     for at, basis in enumerate(bases):
         cells = slice(int(book.cast.starts[at]), int(book.cast.starts[at]) + len(basis.shares))
         ratio, tilt = matrices(book, at, basis)
