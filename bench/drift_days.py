@@ -102,8 +102,7 @@ def _days(name: str, day: Indices, pane: Indices, columns: _Columns) -> Days:
         parts.append(_table(group, (~there[order]).astype(np.int64), groups, 2))
         cells = ("present", "missing")
         watches.append(Watch(column, Kind.NUMERIC, Aspect.PRESENCE, Family.RATES, 2, cells))
-    sizes = [part.shape[1] for part in parts]
-    together = Cells("", tuple(watches), np.concatenate(([0], np.cumsum(sizes))), ())
+    together = Cells.of("", tuple(watches), ())
     counts = np.concatenate(parts, axis=1).reshape(len(keys), per_day, -1)
     return Days(name, dictionary_of(together), counts.astype(np.float64), tuple(kept))
 

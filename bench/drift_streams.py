@@ -107,7 +107,7 @@ def watched(law: Law, streams: int) -> Dictionary:
         Watch(f"stream{i}", Kind.NUMERIC, Aspect.VALUES, law.family, cells, names)
         for i in range(streams)
     )
-    return dictionary_of(Cells("", watches, np.arange(streams + 1) * cells, ()))
+    return dictionary_of(Cells.of("", watches, ()))
 
 
 class Watching:

@@ -84,7 +84,7 @@ def tail_cells(canary: Sequence[Sketch], production: Sequence[Sketch], shrink: f
     # The last key that is at or below each quantile.
     ranks = before[:, None] + np.ceil(_LEVELS * (after - before)[:, None]).astype(np.int64)
     bounds = pooled[order[np.minimum(upto[1:].searchsorted(ranks), len(pooled) - 1)]]
-    return np.stack((ours.between(bounds), theirs.between(bounds)))
+    return np.array((ours.between(bounds), theirs.between(bounds)))
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -116,8 +116,10 @@ class _Arm:
         at = self.keys.searchsorted(bounds, side="right")
         # A pane without keys has no place of its own.
         at = np.minimum(np.maximum(at, self.starts[:, None]), self.ends[:, None])
-        cuts = upto[np.column_stack((self.starts, at, self.ends))]
-        found: Counts = np.diff(cuts, axis=1)
+        cuts = np.empty((len(bounds), bounds.shape[1] + 2), np.int64)
+        cuts[:, 0], cuts[:, 1:-1], cuts[:, -1] = self.starts, at, self.ends
+        cuts = upto.take(cuts)
+        found: Counts = cuts[:, 1:] - cuts[:, :-1]
         return found
 
 
@@ -126,7 +128,7 @@ def _shrunk(keys: Buckets, shrink: float) -> Buckets:
     not positive stay."""
     if len(keys) and keys.min() >= _FIRST_NORMAL:
         # The bucket moves by the same number wherever the mantissa is the same.
-        moved: Buckets = keys + _moves(shrink)[keys & _MANTISSAS]
+        moved: Buckets = keys + _moves(shrink).take(keys & _MANTISSAS)
         return moved
     return np.where(keys > 0, bucket_of(bucket_floor(keys) / shrink), keys)
 

@@ -178,7 +178,8 @@ class Reader:
         coarse |= np.abs(mean) < levels.coarse_mean
         coarse |= sd < levels.coarse_sd
         doubtful = (variance <= _CANCELS * second) | (levels.sketched & coarse)
-        for arm, place in np.argwhere(doubtful & (n > 0)).tolist():
+        doubtful &= n > 0
+        for arm, place in np.argwhere(doubtful).tolist() if doubtful.any() else ():
             column = arms[arm].numeric(levels.columns[place])
             if column is not None:
                 mean[arm, place], sd[arm, place] = column.mean, column.sd

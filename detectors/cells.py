@@ -25,6 +25,7 @@ from detectors.layout import (
     NUMERIC_SLOTS,
     Header,
     Kind,
+    Layout,
     N,
 )
 from detectors.release import OTHER
@@ -91,21 +92,29 @@ class Unwatched:
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Cells:
-    """``starts``: int64 [watches + 1], the slice of each watch in the flat vector."""
+    """``starts``: int64 [watches + 1], the slice of each watch in the flat vector, and ``begins``
+    without its end; ``sizes``: int64 [watches], how many cells each has; ``watch_of``: int64
+    [cells], the watch that a cell belongs to; ``width``: how many cells there are. Make it with
+    :meth:`of`."""
 
     reference: str
     watches: tuple[Watch, ...]
     starts: Indices
     unwatched: tuple[Unwatched, ...]
+    begins: Indices
+    sizes: Indices
+    watch_of: Indices
+    width: int
 
-    @property
-    def width(self) -> int:
-        return int(self.starts[-1])
-
-    @property
-    def watch_of(self) -> Indices:
-        """int64 [cells]: the watch that a cell belongs to."""
-        return np.repeat(np.arange(len(self.watches)), np.diff(self.starts))
+    @classmethod
+    def of(
+        cls, reference: str, watches: tuple[Watch, ...], unwatched: tuple[Unwatched, ...]
+    ) -> Cells:
+        sizes = np.array([watch.cells for watch in watches], np.int64)
+        starts = np.concatenate(([0], np.cumsum(sizes)))
+        watch_of = np.repeat(np.arange(len(watches)), sizes)
+        width = int(starts[-1])
+        return cls(reference, watches, starts, unwatched, starts[:-1], sizes, watch_of, width)
 
 
 def cells_of(normal: Summaries) -> Cells:
@@ -131,8 +140,7 @@ def cells_of(normal: Summaries) -> Cells:
     # One family after the other: bets of a family are settled together.
     order = list(Family)
     watches.sort(key=lambda watch: (order.index(watch.family), watch.column, watch.aspect))
-    starts = np.concatenate(([0], np.cumsum([watch.cells for watch in watches])))
-    return Cells(normal.layout.reference, tuple(watches), starts, tuple(unwatched))
+    return Cells.of(normal.layout.reference, tuple(watches), tuple(unwatched))
 
 
 def count(cells: Cells, summaries: Summaries) -> Floats:
@@ -147,12 +155,12 @@ def count(cells: Cells, summaries: Summaries) -> Floats:
             f"summaries stand on reference {layout.reference or 'none'}, the cells on "
             f"{cells.reference or 'none'}"
         )
-    places = _places(cells, tuple(layout.starts.items()))
+    places = _places_in(cells, layout)
     # A count is at most 2**53 here, whatever arrives: above it doubles skip integers.
-    vector = np.clip(summaries.vector, 0, _LARGEST_EXACT).astype(np.float64)
+    vector = np.minimum(np.maximum(summaries.vector, 0), _LARGEST_EXACT).astype(np.float64)
     counts: Floats = np.bincount(
-        places.target, weights=vector[places.source], minlength=cells.width
-    ).astype(np.float64)
+        places.target, weights=vector.take(places.source), minlength=cells.width
+    ).astype(np.float64, copy=False)
     for name, cell in places.rest:
         kept = summaries.categories.get(name)
         if kept is not None:
@@ -178,7 +186,13 @@ class _Places:
 
 def rows_of(cells: Cells, counts: Floats) -> Floats:
     """The rows of each watch in counts: float64 [watches]."""
-    return np.add.reduceat(counts, cells.starts[:-1])
+    return np.add.reduceat(counts, cells.begins)
+
+
+@lru_cache(maxsize=256)
+def _places_in(cells: Cells, layout: Layout) -> _Places:
+    """Remembered by the identity of the layout, and else by its content."""
+    return _places(cells, tuple(layout.starts.items()))
 
 
 @lru_cache(maxsize=256)

@@ -43,6 +43,7 @@ products stay within the range of doubles."""
 _MOST_ROWS = 1e12
 """Panes with more rows count as panes of as many: beyond, rounding would matter."""
 _DECAYS = np.array(MEMORIES)[:, None]
+_NOTHING = np.zeros(1)
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -74,23 +75,23 @@ def step(
     dictionary = paid.normal.dictionary
     cells = dictionary.cells
     counts = np.where(np.isfinite(counts), np.maximum(counts, 0.0), 0.0)
-    rows = np.add.reduceat(counts, cells.starts[:-1])
+    rows = np.add.reduceat(counts, cells.begins)
     if rows.max(initial=0.0) > _MOST_ROWS:
         scale = _MOST_ROWS / np.maximum(rows, _MOST_ROWS)
-        counts, rows = counts * np.repeat(scale, np.diff(cells.starts)), rows * scale
+        counts, rows = counts * np.repeat(scale, cells.sizes), rows * scale
     share = max(weight, 0.0) / len(cells.watches) if cells.watches else 0.0
     threshold = settings.false_alarms.between_ms
     bound = LARGEST_STEP
     if share > 0:
         # Half the way to an alarm, in logarithms, from the mass that one pane brings.
-        bound = max(0.5 * np.log(threshold / (share * length_ms)), 0.1)
+        bound = max(0.5 * float(np.log(threshold / (share * length_ms))), 0.1)
     bounds = np.where(paid.bounded, min(bound, LARGEST_STEP), LARGEST_STEP)
     gained = _settle(paid, counts, rows, state.memory)
     if not paid.judged.all():
         # In a slot that the reference does not know nothing is fair: evidence stands still.
-        gained = np.where(paid.judged[dictionary.watch_of], gained, 0.0)
-    gained = np.exp(np.minimum(gained, bounds[dictionary.watch_of]))
-    fresh = paid.prior * ((rows > 0) * (share * length_ms))[dictionary.watch_of]
+        gained = np.where(paid.judged.take(dictionary.watch_of), gained, 0.0)
+    gained = np.exp(np.minimum(gained, bounds.take(dictionary.watch_of)))
+    fresh = paid.prior * ((rows > 0) * (share * length_ms)).take(dictionary.watch_of)
     before = state.mass + fresh
     newer = np.divide(fresh, before, out=np.zeros_like(fresh), where=before > 0)
     onset = state.onset + (start_ms - state.onset) * newer
@@ -108,11 +109,13 @@ def _settle(paid: Payoffs, counts: Floats, rows: Floats, memory: Floats) -> Floa
     """The log evidence of every bet in one pane, float64 [bets]."""
     normal = paid.normal
     dictionary = normal.dictionary
-    extended = np.append(counts, 0.0)
-    parts = [np.matmul(extended[index][:, None, :], logs).ravel() for index, logs in paid.blocks]
+    extended = np.concatenate((counts, _NOTHING))
+    parts = [
+        np.matmul(extended.take(index)[:, None, :], logs).ravel() for index, logs in paid.blocks
+    ]
     span = slice(dictionary.named, dictionary.experts)
-    inside = counts[dictionary.cell_of[span]]
-    outside = rows[dictionary.watch_of[span]] - inside
+    inside = counts.take(dictionary.cell_of[span])
+    outside = rows.take(dictionary.watch_of[span]) - inside
     parts.append(inside * paid.hit + outside * paid.miss)
     parts.append(_experts(paid, counts, memory).ravel())
     gained = np.concatenate(parts)
@@ -130,12 +133,12 @@ def _experts(paid: Payoffs, counts: Floats, memory: Floats) -> Floats:
     """The log evidence of the experts, float64 [experts, watches]: each bets on the law that its
     memory of earlier panes shows, with the tolerance of all directions at once."""
     cells = paid.normal.dictionary.cells
-    starts, each = cells.starts[:-1], np.diff(cells.starts)
+    starts, each = cells.begins, cells.sizes
     seen = np.add.reduceat(memory, starts, axis=1)
     weighed = paid.expert_inflation
     rows = seen / weighed
-    ratio = (memory / np.repeat(weighed, each) / paid.law + EXPERTS_ROWS) / np.repeat(
-        rows + EXPERTS_ROWS, each, axis=1
+    ratio = (memory / weighed.repeat(each) / paid.law + EXPERTS_ROWS) / (
+        (rows + EXPERTS_ROWS).repeat(each, axis=1)
     )
     excess = ratio - 1
     variance = np.add.reduceat(excess * excess * paid.law, starts, axis=1)
@@ -144,7 +147,7 @@ def _experts(paid: Payoffs, counts: Floats, memory: Floats) -> Floats:
     allowed = tolerance(
         paid.expert_effect, paid.expert_z_square, paid.rows / weighed, variance, most
     )
-    logs = log_payoffs(ratio, np.repeat(lowest, each, axis=1), np.repeat(allowed, each, axis=1))
+    logs = log_payoffs(ratio, lowest.repeat(each, axis=1), allowed.repeat(each, axis=1))
     gained: Floats = np.add.reduceat(logs * counts, starts, axis=1) / weighed
     return gained
 

@@ -104,7 +104,7 @@ def measure(dictionary: Dictionary, panes: Panes, settings: DriftSettings) -> No
         normal_without_panes(dictionary, counts.sum(axis=0)),
         counts=counts,
     )
-    rows = np.add.reduceat(panes.counts, cells.starts[:-1], axis=1)
+    rows = np.add.reduceat(panes.counts, cells.begins, axis=1)
     filled = (rows > 0).sum(axis=0)
     if not (filled >= FEWEST_PANES).any():
         return normal

@@ -208,7 +208,7 @@ def payoffs(normal: Normal, slot: int, settings: DriftSettings) -> Payoffs:
         prior[span] = np.where(winnable, shapes.prior, 0.0).ravel()
         blocks.append((index, np.ascontiguousarray(logs.transpose(0, 2, 1))))
     hit, miss = _on_cells(dictionary, law, known, smallest, settings, inflation, prior)
-    sizes = np.diff(cells.starts)
+    sizes = cells.sizes
     judged = np.array([not reason for reason in reasons])
     _share_out(prior, dictionary, judged)
     return Payoffs(
@@ -230,7 +230,7 @@ def payoffs(normal: Normal, slot: int, settings: DriftSettings) -> Payoffs:
 
 def padded(cells: Cells, members: Indices) -> Indices:
     """The cells of some watches as a matrix; the index behind the last cell is padding."""
-    sizes = np.diff(cells.starts)[members]
+    sizes = cells.sizes[members]
     index = np.arange(sizes.max())[None, :]
     found: Indices = np.where(
         index < sizes[:, None], cells.starts[members][:, None] + index, cells.width

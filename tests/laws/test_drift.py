@@ -30,7 +30,7 @@ WATCHES = tuple(
     for family, size in SIZES.items()
 )
 WIDTH = sum(SIZES.values())
-DICTIONARY = dictionary_of(Cells("", WATCHES, np.cumsum([0, *SIZES.values()]), ()))
+DICTIONARY = dictionary_of(Cells.of("", WATCHES, ()))
 COUNT = st.one_of(st.just(0), st.integers(0, 50), st.integers(0, 10**6), st.just(2**53))
 COUNTS = st.lists(COUNT, min_size=WIDTH, max_size=WIDTH).map(lambda c: np.array(c, np.float64))
 LOOSE = DriftSettings(FalseAlarms(1, 10**7), min_reference_rows=1)

@@ -22,7 +22,7 @@ WATCHES = (
     Watch("steady", Kind.NUMERIC, Aspect.VALUES, Family.ORDERED, 10),
     Watch("rate", Kind.NUMERIC, Aspect.PRESENCE, Family.RATES, 2, ("present", "missing")),
 )
-DICTIONARY = dictionary_of(Cells("", WATCHES, np.array([0, 10, 12]), ()))
+DICTIONARY = dictionary_of(Cells.of("", WATCHES, ()))
 SETTINGS = DriftSettings(min_reference_rows=100)
 
 
