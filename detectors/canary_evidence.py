@@ -156,7 +156,9 @@ def _on_levels(
         np.add.reduceat(shared, bets.starts, axis=1, out=into)
     logs = np.log(sums)
     fair = logs.reshape(*n.shape[:-1], 2, _ROWS, levels)
-    fair = (ours[..., None, None, :] * (fair - fair[..., :1, :])).reshape(logs.shape)
+    fair = fair - fair[..., :1, :]
+    fair *= ours[..., None, None, :]
+    fair = fair.reshape(logs.shape)
     tight = ours > TIGHT_SHARE * events
     if tight.any():
         by_row = zip(

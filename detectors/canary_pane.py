@@ -79,7 +79,8 @@ class _Listed:
 
 
 def _counted(listed: Sequence[_Listed], cast: Cast, rules: Rulebook, arms: ArmCounts) -> Counted:
-    ready = np.tile(cast.fixed, (len(listed), 1))
+    ready = np.empty((len(listed), len(cast.fixed)), np.bool_)
+    ready[:] = cast.fixed
     for row, one in zip(ready, listed, strict=True):
         if one.fresh:
             row[sorted(one.fresh)] = False

@@ -67,8 +67,8 @@ class Slices:
         running: Floats = np.cumsum(cells)
         if running[-1] < _EXACT:
             # All partial sums are whole and exact, so the columns before can be taken off again.
-            before = running[self.starts] - cells[self.starts]
-            return running - before[self.of]
+            before = running.take(self.starts) - cells.take(self.starts)
+            return running - before.take(self.of)
         return np.concatenate([np.cumsum(part) for part in np.split(cells, self.starts[1:])])
 
 
@@ -94,7 +94,7 @@ class Side:
         empty = weights == 0
         totals = slices.sum(weights) if len(counts) else np.empty(0)
         totals[totals == 0] = np.nan
-        shares: Floats = weights / totals[slices.of]
+        shares: Floats = weights / totals.take(slices.of)
         return cls(weights, totals, shares, np.sqrt(shares), empty)
 
     def times(self, copies: int) -> Side:
@@ -164,9 +164,9 @@ def distances(slices: Slices, usual: Side, now: Side) -> Distances:
     p_full, q_full = p, q
     if lonely.any():
         half = (lonely > 0) * PSEUDO_COUNT
-        more = half[of] * flags[0]
-        p_full = (usual.counts + more) / (n + half * seen)[of]
-        q_full = (now.counts + more) / (m + half * seen)[of]
+        more = half.take(of) * flags[0]
+        p_full = (usual.counts + more) / (n + half * seen).take(of)
+        q_full = (now.counts + more) / (m + half * seen).take(of)
     change: Floats = q - p
     size: Floats = np.abs(change)
     middle = p + q
@@ -184,9 +184,9 @@ def distances(slices: Slices, usual: Side, now: Side) -> Distances:
     logs[1] *= q
     terms[2] += logs[1]
     np.multiply(q_full - p_full, logs[2], out=terms[3])
-    cross = now.counts * n[of] - usual.counts * m[of]
+    cross = now.counts * n.take(of) - usual.counts * m.take(of)
     needed = SMALLEST_EXPECTED * (n + m) / np.minimum(n, m)
-    sparse = cells < needed[of]
+    sparse = cells < needed.take(of)
     np.divide(cross * cross, np.maximum(cells, 1.0), out=terms[4])
     pool, left = _pool(slices, cells, cross, sparse, needed)
     terms[4] *= ~sparse
@@ -216,7 +216,7 @@ def running_shares(slices: Slices, counts: Floats) -> Floats:
         return np.empty(0)
     running = slices.running(counts)
     # Without events 0 / 0, which is NaN.
-    shares: Floats = running / running[slices.last][slices.of]
+    shares: Floats = running / running.take(slices.last).take(slices.of)
     return shares
 
 

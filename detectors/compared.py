@@ -351,9 +351,10 @@ def _counts_of_all(currents: Sequence[Summaries], plan: Plan) -> Ints:
     texts = plan.columns[plan.binned_numbers : plan.binned]
     vectors = np.stack([current.vector for current in currents])
     if not texts:
-        return vectors[:, plan.now_cells]
+        return vectors.take(plan.now_cells, axis=1)
     rests = [[_rest(current, spec.name) for spec in texts] for current in currents]
-    return np.concatenate((vectors, np.array(rests, np.int64)), axis=1)[:, plan.now_cells]
+    whole = np.concatenate((vectors, np.array(rests, np.int64)), axis=1)
+    return whole.take(plan.now_cells, axis=1)
 
 
 def _rest(summaries: Summaries, name: str) -> int:

@@ -214,7 +214,8 @@ class ModelJudge:
         """Note what was heard of which releases. Returns the delta as it is admitted: what is
         beyond the cap on releases stands under one name."""
         state = self.state
-        state.topics = sorted({*state.topics, *delta.topics})
+        if not set(delta.topics).issubset(state.topics):
+            state.topics = sorted({*state.topics, *delta.topics})
         state.wall_ms = max(state.wall_ms, delta.wall_ms)
         state.moved_ms = state.moved_ms or delta.wall_ms
         state.reference = delta.reference
