@@ -72,6 +72,7 @@ TOPICS: Final = (
     Topic("commands", partitioned=True),
     Topic("control", days=0),
     Topic("references", days=0),
+    Topic("configurations", days=0),
     Topic("windows"),
     Topic("findings"),
     Topic("deadletters"),
@@ -126,7 +127,7 @@ _BY_ROLE: Final[dict[str, tuple[Right, ...]]] = {
         *_topics(_R, "summaries"),
         Right(Kind.TOPIC, "references", (_R, _W)),
         _reader("references"),
-        *_topics(_W, "windows", "findings", "verdicts"),
+        *_topics(_W, "windows", "findings", "verdicts", "configurations"),
         *_app("judge"),
     ),
     "deliver": (
@@ -142,7 +143,7 @@ _BY_ROLE: Final[dict[str, tuple[Right, ...]]] = {
         *_topics(
             _R,
             *("windows", "findings", "verdicts", "actions", "audit", "deadletters", "intake"),
-            *("references", "events"),
+            *("references", "configurations", "events"),
         ),
         Right(Kind.GROUP, "store", (_R,)),
     ),

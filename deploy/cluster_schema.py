@@ -32,6 +32,7 @@ _ON: Final = f"ON CLUSTER '{CLUSTER}'"
 SHARD_BY: Final[Mapping[str, str]] = {
     "actions": "cityHash64(action_key)",
     "audit": "cityHash64(chain)",
+    "configurations": "cityHash64(configuration)",
     "dead_letters": "cityHash64(topic, partition)",
     "intake": "cityHash64(topic, partition)",
 }
@@ -56,6 +57,7 @@ TIERS: Final[Mapping[str, Tiers]] = {
     "dead_letters": Tiers(gone=90),
     "intake": Tiers(cold=14, gone=90),
     "references": Tiers(),
+    "configurations": Tiers(),
     "events": Tiers(cold=3, gone=30),
 }
 """Days to the end as in sinks.clickhouse.RetentionSettings; other tables keep what they have."""

@@ -30,7 +30,9 @@ class Verdict:
     ``p95_latency_ms``/``p99_latency_ms`` are NaN where no latency was logged.
     ``further_events``/``further_ms``: how much more of this release, and how long, until it will
     probably be decided (None: nothing to expect). ``upstream``: columns in which production moves
-    the same way, so that the data is the cause and not this release.
+    the same way, so that the data is the cause and not this release. ``configuration`` and
+    ``reference`` name what it was judged by: the hash of the settings, and the id of the model's
+    reference in force ("" if there is none).
     """
 
     release: Release
@@ -50,3 +52,5 @@ class Verdict:
     further_events: int | None = None
     further_ms: int | None = None
     upstream: tuple[str, ...] = ()
+    configuration: str = ""
+    reference: str = ""

@@ -39,6 +39,7 @@ class RetentionSettings:
     dead_letters_days: int = 90
     intake_days: int = 90
     references_days: int = 0
+    configurations_days: int = 0
     events_days: int = 30
 
     def __post_init__(self) -> None:

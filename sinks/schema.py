@@ -176,6 +176,8 @@ columns Array(String)
 further_events Nullable(Float64) ADDED
 further_ms Nullable(Float64) ADDED
 upstream Array(String) ADDED
+configuration String ADDED
+reference String ADDED
 offset UInt64
 """,
 )
@@ -267,6 +269,17 @@ rows UInt64
 columns UInt32
 effective_from DateTime64(3, 'UTC')
 content String
+""",
+)
+
+CONFIGURATIONS = _table(
+    "configurations",
+    "configuration",
+    "seen_at",
+    """
+configuration String
+content String
+seen_at DateTime64(3, 'UTC')
 """,
 )
 
@@ -379,13 +392,6 @@ through the materialized views ``<name>_feed``. The first two keep a row for 90 
 stored last, the others for ever: they are few."""
 
 TABLES: tuple[Table, ...] = (
-    WINDOWS,
-    FINDINGS,
-    VERDICTS,
-    ACTIONS,
-    AUDIT,
-    DEAD_LETTERS,
-    INTAKE,
-    REFERENCES,
-    EVENTS,
+    *(WINDOWS, FINDINGS, VERDICTS, ACTIONS, AUDIT),
+    *(DEAD_LETTERS, INTAKE, REFERENCES, CONFIGURATIONS, EVENTS),
 )

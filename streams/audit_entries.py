@@ -19,7 +19,8 @@ from streams.outbox import ActionRow
 
 def of_verdict(verdict: Verdict) -> Entry:
     """A verdict that was taken in. Its findings are in the store and on the topic; the digest says
-    which they were, and the offset which record of ``summaries`` led to it."""
+    which they were, the offset which record of ``summaries`` led to it, and two hashes by which
+    configuration and reference it was judged."""
     findings = hashlib.sha256(msgspec.json.encode(verdict.findings)).hexdigest()
     return Entry(
         "verdict",
@@ -39,6 +40,8 @@ def of_verdict(verdict: Verdict) -> Entry:
             "offset": verdict.offset,
             "upstream": list(verdict.upstream),
             "findings_sha256": findings,
+            "configuration": verdict.configuration,
+            "reference": verdict.reference,
         },
     )
 

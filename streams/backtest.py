@@ -31,12 +31,12 @@ from detectors.release import ALL, Role
 from detectors.verdict import Verdict
 from streams.backtest_outcome import BacktestOutcome, Budget, Counted, PolicyOutcome, Truth
 from streams.backtest_score import Scorer, events_of
-from streams.evidence import EvidenceSettings
 from streams.inputs import InputSettings
 from streams.intake import Place
 from streams.internal_topics import DEADLETTERS, PAIRS, SUMMARIES
-from streams.judge import ModelJudge, ModelSettings
+from streams.judge import ModelJudge
 from streams.judge_state import steps
+from streams.judged_by import JudgedBy
 from streams.model_state import ModelState
 from streams.outgoing import OutgoingRecord
 from streams.outputs import Outputs
@@ -144,6 +144,7 @@ class Line:
         config = tested.config
         self._name = tested.name
         self._config = config
+        self._judged_by = JudgedBy(config)
         self._current = {reference.model: reference for reference in references}
         self._by_id = {reference.id: reference for reference in self._current.values()}
         self._place: Place = (source.topic, 0)
@@ -275,9 +276,7 @@ class Line:
         return msgspec.structs.replace(delta, groups=tuple(kept))
 
     def _new_judge(self, model: str) -> ModelJudge:
-        own = self._config.model(model)
-        evidence = EvidenceSettings(own.drift, own.canary, own.paired, own.online)
-        settings = ModelSettings(self._config.time, own.detect, own.judge, evidence)
+        settings = self._judged_by.settings(model)
         return ModelJudge(ModelState(model), {}, settings, self._by_id.get, {})
 
     def _publish(self, outputs: Outputs) -> None:

@@ -33,7 +33,16 @@ _SECRET_PATHS: Final = frozenset({"receivers"})
 
 def effective_yaml(config: Config) -> str:
     """The configuration in effect as YAML that `streams.config` reads; secrets are ``***``."""
-    text: str = yaml.safe_dump(_plain(config, ()), sort_keys=False, allow_unicode=True, width=100)
+    return _dumped(_plain(config, ()))
+
+
+def sections_yaml(sections: Mapping[str, Any]) -> str:
+    """Some sections of a configuration, by name, in the same form."""
+    return _dumped({name: _plain(section, (name,)) for name, section in sections.items()})
+
+
+def _dumped(plain: Any) -> str:
+    text: str = yaml.safe_dump(plain, sort_keys=False, allow_unicode=True, width=100)
     return text
 
 

@@ -23,6 +23,7 @@ COMMANDS: Final = "commands"
 CONTROL: Final = "control"
 DEADLETTERS: Final = "deadletters"
 INTAKE: Final = "intake"
+CONFIGURATIONS: Final = "configurations"
 EVENTS: Final = "events"
 PAIRS: Final = "pairs"
 SHADOWS: Final = "shadows"
@@ -67,6 +68,7 @@ INTERNAL_TOPICS: Final = (
     InternalTopic(COMMANDS, partitioned=True),
     InternalTopic(CONTROL, compacted=True),
     InternalTopic(REFERENCES, compacted=True),
+    InternalTopic(CONFIGURATIONS, compacted=True),
     InternalTopic(WINDOWS),
     InternalTopic(FINDINGS),
     InternalTopic(DEADLETTERS),

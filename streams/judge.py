@@ -40,12 +40,14 @@ MAX_RELEASES = 200
 
 @dataclass(frozen=True, slots=True)
 class ModelSettings:
-    """All that shapes the judgement of one model."""
+    """All that shapes the judgement of one model, and the name of it all that its verdicts carry
+    (:mod:`streams.judged_by`)."""
 
     time: TimeSettings
     thresholds: ThresholdSettings
     judge: JudgeSettings
     evidence: EvidenceSettings = field(default_factory=EvidenceSettings)
+    configuration: str = ""
 
 
 class ModelJudge:
@@ -172,6 +174,7 @@ class ModelJudge:
             progress.wall_ms,
             offset,
             outputs,
+            self._settings.configuration,
         )
         # After the verdicts: however much was read at once, each gap is told of.
         self._drop_gaps()

@@ -19,7 +19,6 @@ import structlog
 from streams.changelog import acknowledged
 from streams.clock import wall_ms
 from streams.errors import UnavailableError
-from streams.evidence import EvidenceSettings
 from streams.failpoints import reached
 from streams.faust_app import (
     crash_on_failure,
@@ -32,6 +31,7 @@ from streams.faust_app import (
 )
 from streams.internal_topics import (
     CLOCKS,
+    CONFIGURATIONS,
     DELTAS,
     EVIDENCE,
     FINDINGS,
@@ -44,8 +44,8 @@ from streams.internal_topics import (
     WINDOWS,
     topic_specs,
 )
-from streams.judge import ModelSettings
 from streams.judge_state import JudgeState, steps
+from streams.judged_by import JudgedBy, encode_configuration
 from streams.kafka import results_consumer
 from streams.kafka_topics import ensure_topics
 from streams.lease import Lease
@@ -72,7 +72,8 @@ _REFERENCE_WAIT_S = 30.0
 
 
 class JudgeAgent:
-    """What the agent does, apart from Faust. ``topics``: where results go, by short name."""
+    """What the agent does, apart from Faust. ``topics``: where results go, by short name;
+    ``configuration_of``: the settings of a model as text, which its verdicts name."""
 
     def __init__(
         self,
@@ -81,7 +82,10 @@ class JudgeAgent:
         topics: Mapping[str, Any],
         clock_ms: Callable[[], int],
         metrics: JudgeMetrics | None = None,
+        configuration_of: Callable[[str], str] = lambda _model: "",
     ) -> None:
+        self._configuration_of = configuration_of
+        self._described: set[str] = set()
         self._metrics = metrics
         self._state = state
         self._book = book
@@ -147,8 +151,12 @@ class JudgeAgent:
             log.info("reference learnt", model=reference.model, reference=reference.id)
         sent += await send_rows(self._topics[WINDOWS], outputs.windows)
         sent += await send_rows(self._topics[FINDINGS], finding_rows(outputs.findings, offset))
+        described = self._undescribed(outputs)
+        for name, value in described.items():
+            sent.append(await self._topics[CONFIGURATIONS].send(key=name, value=value))
         await acknowledged(sent)
-        # Verdicts last: whoever acts on one finds its findings published.
+        self._described |= described.keys()
+        # Verdicts last: whoever acts on one finds its findings published, and its configuration.
         await acknowledged(
             [
                 await self._topics[VERDICTS].send(
@@ -168,6 +176,16 @@ class JudgeAgent:
                 status=verdict.status.value,
             )
 
+    def _undescribed(self, outputs: Outputs) -> dict[str, bytes]:
+        """The configurations that the verdicts name and this process has not published yet."""
+        return {
+            verdict.configuration: encode_configuration(
+                self._configuration_of(verdict.release.model), self._clock_ms()
+            )
+            for verdict in outputs.verdicts
+            if verdict.configuration and verdict.configuration not in self._described
+        }
+
 
 def build(config: Config, book: ReferenceBook, metrics: JudgeMetrics | None = None) -> faust.App:
     """The app, ready to run."""
@@ -175,11 +193,7 @@ def build(config: Config, book: ReferenceBook, metrics: JudgeMetrics | None = No
     app = make_app(kafka, JUDGE)
     lease = Lease.watched()
 
-    def settings_of(model: str) -> ModelSettings:
-        own = config.model(model)
-        evidence = EvidenceSettings(own.drift, own.canary, own.paired, own.online)
-        return ModelSettings(config.time, own.detect, own.judge, evidence)
-
+    judged_by = JudgedBy(config)
     state = JudgeState(
         table(app, kafka, MODELS, lease),
         table(app, kafka, INTERVALS, lease),
@@ -187,11 +201,13 @@ def build(config: Config, book: ReferenceBook, metrics: JudgeMetrics | None = No
         table(app, kafka, EVIDENCE, lease),
         table(app, kafka, CLOCKS, lease),
         kafka.partitions,
-        settings_of,
+        judged_by.settings,
         book.by_id,
     )
-    results = {n: topic(app, kafka, n) for n in (WINDOWS, FINDINGS, VERDICTS, REFERENCES)}
-    agent = JudgeAgent(state, book, results, wall_ms, metrics)
+    results = {
+        n: topic(app, kafka, n) for n in (WINDOWS, FINDINGS, VERDICTS, REFERENCES, CONFIGURATIONS)
+    }
+    agent = JudgeAgent(state, book, results, wall_ms, metrics, judged_by.text)
 
     def changed(_: set[int]) -> None:
         """What is kept in memory is loaded again from the tables."""

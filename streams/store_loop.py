@@ -34,6 +34,7 @@ from sinks.row_messages import RowMessages
 from sinks.schema import (
     ACTIONS,
     AUDIT,
+    CONFIGURATIONS,
     DEAD_LETTERS,
     EVENTS,
     FINDINGS,
@@ -61,6 +62,7 @@ STORED: Final[Mapping[str, Table]] = {
     internal_topics.DEADLETTERS: DEAD_LETTERS,
     internal_topics.INTAKE: INTAKE,
     internal_topics.REFERENCES: REFERENCES,
+    internal_topics.CONFIGURATIONS: CONFIGURATIONS,
     internal_topics.EVENTS: EVENTS,
 }
 """Short names of topics, and the table that each is stored in."""

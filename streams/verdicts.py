@@ -35,6 +35,7 @@ def decide_all(
     wall_ms: int,
     offset: int,
     outputs: Outputs,
+    configuration: str = "",
 ) -> None:
     """A verdict on every release that has one to tell; its track in ``state`` remembers it.
 
@@ -93,6 +94,8 @@ def decide_all(
                 further_events=decision.further_events,
                 further_ms=decision.further_ms,
                 upstream=decision.upstream,
+                configuration=configuration,
+                reference=state.reference,
             )
         )
 

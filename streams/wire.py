@@ -326,6 +326,8 @@ def verdict_row(verdict: Verdict) -> Row:
         "further_events": verdict.further_events,
         "further_ms": verdict.further_ms,
         "upstream": list(verdict.upstream),
+        "configuration": verdict.configuration,
+        "reference": verdict.reference,
         "offset": verdict.offset,
     }
 

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import json
 import math
+from dataclasses import replace
 from pathlib import Path
 
 from detectors.finding import Finding, Outcome
@@ -52,6 +53,8 @@ def verdict() -> Verdict:
         p99_latency_ms=math.nan,
         findings=(finding,),
         offset=4711,
+        configuration="c0ffee" + "0" * 58,
+        reference="5eed" + "0" * 28,
     )
 
 
@@ -76,6 +79,14 @@ def test_a_verdict_read_back_is_the_verdict_that_was_written() -> None:
     again = decode_verdict((FOLDER / "verdict.json").read_bytes())
     assert math.isnan(again.p99_latency_ms)
     assert repr(again) == repr(verdict())
+
+
+def test_a_verdict_of_an_older_version_is_read_without_what_it_does_not_name() -> None:
+    body = json.loads((FOLDER / "verdict.json").read_bytes())
+    for name in ("configuration", "reference", "upstream", "further_ms", "further_events"):
+        del body["verdict"][name]
+    again = decode_verdict(json.dumps(body).encode())
+    assert repr(again) == repr(replace(verdict(), configuration="", reference=""))
 
 
 if __name__ == "__main__":

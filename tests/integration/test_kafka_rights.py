@@ -282,7 +282,10 @@ def test_the_rights_that_are_granted_are_enough_and_none_is_idle(scene: Scene) -
         ),
         encoding="utf-8",
     )
-    tables = ("windows", "findings", "verdicts", "actions", "dead_letters", "intake", "events")
+    tables = (
+        *("windows", "findings", "verdicts", "actions", "dead_letters", "intake", "events"),
+        "configurations",
+    )
     with ExitStack() as stack:
         waiting = {role: _start(stack, scene, role) for role in ROLES}
         producer = confluent_kafka.Producer({"bootstrap.servers": scene.kafka.address})

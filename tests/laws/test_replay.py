@@ -32,10 +32,18 @@ from streams.changelog import Changelog
 from streams.evidence import EvidenceSettings
 from streams.inputs import InputSettings
 from streams.intake import Place
-from streams.internal_topics import FINDINGS, REFERENCES, SUMMARIES, VERDICTS, WINDOWS
+from streams.internal_topics import (
+    CONFIGURATIONS,
+    FINDINGS,
+    REFERENCES,
+    SUMMARIES,
+    VERDICTS,
+    WINDOWS,
+)
 from streams.judge import ModelSettings
 from streams.judge_app import JudgeAgent
 from streams.judge_state import JudgeState
+from streams.judged_by import configuration_name
 from streams.model_state import decode_state
 from streams.pair_delta import encode_pairs, pair_deltas
 from streams.reference_book import ReferenceBook, decode_reference
@@ -187,9 +195,12 @@ def no_consumer() -> confluent_kafka.Consumer:
     raise AssertionError("nothing is read here")
 
 
-def start_judge(disk: Disk, judge: JudgeSettings, known: Iterable[Reference]) -> JudgeAgent:
+def start_judge(
+    disk: Disk, judge: JudgeSettings, known: Iterable[Reference], text: str = ""
+) -> JudgeAgent:
     """A judge as it comes up: with the tables as they are on disk, and the references of the
-    topic."""
+    topic. ``text``: its settings written out, which its verdicts name."""
+    name = configuration_name(text) if text else ""
     book = ReferenceBook(no_consumer, REFERENCES)
     for reference in known:
         book.put(reference)
@@ -202,11 +213,12 @@ def start_judge(disk: Disk, judge: JudgeSettings, known: Iterable[Reference]) ->
         Changelog(Table(disk, "evidence")),
         Changelog(Table(disk, "clocks")),
         1,
-        lambda _: ModelSettings(TIME, THRESHOLDS, judge, EVIDENCE),
+        lambda _: ModelSettings(TIME, THRESHOLDS, judge, EVIDENCE, name),
         book.by_id,
     )
-    topics = {name: Topic(disk, name) for name in (WINDOWS, FINDINGS, VERDICTS, REFERENCES)}
-    return JudgeAgent(state, book, topics, lambda: BASE_MS)
+    results = (WINDOWS, FINDINGS, VERDICTS, REFERENCES, CONFIGURATIONS)
+    topics = {each: Topic(disk, each) for each in results}
+    return JudgeAgent(state, book, topics, lambda: BASE_MS, None, lambda _: text)
 
 
 async def feed(agent: JudgeAgent, records: Sequence[bytes], first: int = 0) -> None:
