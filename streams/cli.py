@@ -301,7 +301,7 @@ def doctor(
 def evidence(
     model: Annotated[str, typer.Argument(help="Name of the model.")],
     version: Annotated[str, typer.Argument(help="Version of the release.")],
-    out: Annotated[Path, typer.Option("--out", help="Folder for the two files.")] = Path(),
+    out: Annotated[Path, typer.Option("--out", help="Folder for the files.")] = Path(),
     recompute: Annotated[
         bool, typer.Option("--recompute", help="Judge the records in Kafka again, and compare.")
     ] = False,

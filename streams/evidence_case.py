@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import hashlib
+from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Final
@@ -11,6 +11,7 @@ from sinks.audit import AuditRow, verify
 from sinks.audit_history import read_audit
 from sinks.finding_history import Ask
 from streams.config_view import effective_yaml
+from streams.judged_by import JudgedBy, configuration_name
 from streams.store_question import table_of
 
 if TYPE_CHECKING:
@@ -26,13 +27,16 @@ Row = dict[str, Any]
 class EvidenceCase:
     """``verdicts`` and ``findings`` in the order of time; ``latest`` the newest finding of each
     deciding check; ``windows`` how much data there was; ``audit`` the rows about this version.
-    Times are epoch milliseconds."""
+    ``config`` is the whole configuration of whoever asks; ``configurations`` those that verdicts
+    were judged with: hash, text ("" if it is not stored), whether the text has that hash, whether
+    it is the present one, and of how many verdicts. Times are epoch milliseconds."""
 
     model: str
     version: str
     made_ms: int
     config: str
     config_sha256: str
+    configurations: tuple[Row, ...]
     verdicts: tuple[Row, ...]
     findings: tuple[Row, ...]
     latest: tuple[Row, ...]
@@ -59,7 +63,7 @@ def read_case(config: Config, ask: Ask, model: str, version: str, now_ms: int) -
 
     verdicts = rows(
         "role as_of sequence status reason window_start window_ms baseline_version events"
-        " upstream offset",
+        " upstream configuration reference offset",
         "verdicts",
         f"{where} ORDER BY as_of, sequence",
     )
@@ -82,7 +86,7 @@ def read_case(config: Config, ask: Ask, model: str, version: str, now_ms: int) -
     audited = tuple(read_audit(ask, model, store.database))
     checked = verify(audited)
     text = effective_yaml(config)
-    used = sorted({row["reference"] for row in windows if row["reference"]})
+    used = {row["reference"] for row in (*windows, *verdicts)}
     references = rows(
         "reference origin rows columns effective_from",
         "references",
@@ -93,7 +97,8 @@ def read_case(config: Config, ask: Ask, model: str, version: str, now_ms: int) -
         version=version,
         made_ms=now_ms,
         config=text,
-        config_sha256=hashlib.sha256(text.encode()).hexdigest(),
+        config_sha256=configuration_name(text),
+        configurations=_configurations(ask, config, model, verdicts),
         verdicts=verdicts,
         findings=findings,
         latest=tuple(newest[key] for key in sorted(newest, key=str)),
@@ -108,6 +113,30 @@ def read_case(config: Config, ask: Ask, model: str, version: str, now_ms: int) -
         audit=tuple(row for row in audited if row.version in ("", version)),
         audit_rows=checked.rows,
         audit_breaks=tuple(f"row {each.sequence}: {each.what}" for each in checked.breaks),
+    )
+
+
+def _configurations(
+    ask: Ask, config: Config, model: str, verdicts: Sequence[Row]
+) -> tuple[Row, ...]:
+    """What the verdicts were judged with, in the order of the first verdict of each."""
+    named = Counter(str(row["configuration"]) for row in verdicts)
+    table = table_of(config.store, "configurations")
+    sql = (
+        f"SELECT configuration, content FROM {table} FINAL"  # noqa: S608 - values are bound
+        " WHERE has({names:Array(String)}, configuration)"
+    )
+    kept = {str(name): str(text) for name, text in ask(sql, {"names": [n for n in named if n]})}
+    present = JudgedBy(config).settings(model).configuration
+    return tuple(
+        {
+            "configuration": name,
+            "verdicts": count,
+            "present": name == present,
+            "genuine": name in kept and configuration_name(kept[name]) == name,
+            "content": kept.get(name, ""),
+        }
+        for name, count in named.items()
     )
 
 

@@ -47,7 +47,8 @@ def as_html(case: EvidenceCase) -> str:
         verdict_bar(case.verdicts),
         _table(
             _edges(case.verdicts),
-            "as_of role status reason events baseline_version sequence offset",
+            "as_of role status reason events baseline_version sequence offset configuration"
+            " reference",
         ),
         "<h2>What was compared, and how it was decided</h2>",
         "<p>Each line is one check: its statistic over its limit; above 1 it fails.</p>",
@@ -81,8 +82,9 @@ def as_html(case: EvidenceCase) -> str:
             case.intake,
             "topic partition first_offset last_offset messages events dead late capped",
         ),
-        "<h2>Configuration in effect</h2>",
-        f"<p>SHA-256 {case.config_sha256}; secrets are masked.</p>",
+        *_judged_with(case),
+        "<h2>Configuration in effect now</h2>",
+        f"<p>The whole of it, SHA-256 {case.config_sha256}; secrets are masked.</p>",
         f"<pre>{escape(case.config)}</pre>",
     ]
     return (
@@ -93,6 +95,25 @@ def as_html(case: EvidenceCase) -> str:
         + "".join(parts)
         + "</body></html>\n"
     )
+
+
+def _judged_with(case: EvidenceCase) -> list[str]:
+    """The settings that the verdicts name by their hash, and whether they hold today."""
+    parts = [
+        "<h2>Settings that the verdicts were judged with</h2>",
+        "<p>A verdict and its row in the audit trail name them by the SHA-256 of their text.</p>",
+    ]
+    for each in case.configurations:
+        name = each["configuration"] or "not written down, by an older version"
+        now = "the present ones" if each["present"] else "NOT the present ones"
+        parts.append(f"<h3>{escape(name)}</h3><p>{each['verdicts']} verdicts; {now}.</p>")
+        if each["genuine"]:
+            parts.append(f"<pre>{escape(each['content'])}</pre>")
+        elif each["content"]:
+            parts.append("<p>The text that is stored does not have this hash: it was changed.</p>")
+        else:
+            parts.append("<p>Their text is not stored.</p>")
+    return parts
 
 
 def _summary(case: EvidenceCase) -> str:

@@ -8,6 +8,7 @@ deleted some and something differs, the answer is that it cannot be said.
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Final
@@ -18,10 +19,10 @@ from confluent_kafka import KafkaError, KafkaException, TopicPartition
 from detectors.reference import Reference
 from detectors.verdict import Verdict
 from streams.errors import UnavailableError, UserError
-from streams.evidence import EvidenceSettings
 from streams.internal_topics import REFERENCES, SUMMARIES
-from streams.judge import ModelJudge, ModelSettings
+from streams.judge import ModelJudge
 from streams.judge_state import note_clocks, steps
+from streams.judged_by import JudgedBy
 from streams.kafka import results_consumer
 from streams.model_state import ModelState
 from streams.pair_delta import PairDelta, decode_summaries
@@ -45,6 +46,8 @@ COMPARED: Final = (
     "offset",
 )
 MOST_SHOWN: Final = 5
+SHORT_HASH: Final = 12
+"""Digits of a hash that are shown to people; the files have all of them."""
 _PATIENCE_S: Final = 30.0
 
 Read = Iterable[tuple[int, bytes | None]]
@@ -55,7 +58,9 @@ Row = Mapping[str, Any]
 @dataclass(frozen=True, slots=True)
 class Recomputed:
     """``verdicts`` were made anew from records ``first`` to ``last``. ``differences``: where what
-    is stored is not what came out, in words; ``lost``: offsets that Kafka had deleted before."""
+    is stored is not what came out, in words; ``lost``: offsets that Kafka had deleted before.
+    ``configuration`` is the hash of the settings used now; ``others`` how many of the stored
+    verdicts name which other one ("" for verdicts of versions that did not write it down)."""
 
     verdicts: int
     compared: int
@@ -63,6 +68,8 @@ class Recomputed:
     last: int
     lost: int
     differences: tuple[str, ...]
+    configuration: str = ""
+    others: tuple[tuple[str, int], ...] = ()
 
     @property
     def equal(self) -> bool:
@@ -106,9 +113,7 @@ class _Model:
             yield from outputs.verdicts
 
     def _new(self) -> ModelJudge:
-        own = self.config.model(self.model)
-        evidence = EvidenceSettings(own.drift, own.canary, own.paired, own.online)
-        settings = ModelSettings(self.config.time, own.detect, own.judge, evidence)
+        settings = JudgedBy(self.config).settings(self.model)
         return ModelJudge(ModelState(self.model), {}, settings, self._known, {})
 
     def _known(self, reference: str) -> Reference | None:
@@ -147,14 +152,21 @@ def recompute(
         if other is None:
             differences.append(f"{where}: no such verdict comes out")
         else:
-            unlike = [name for name in COMPARED if _plain(row[name]) != _plain(other[name])]
+            # Versions before wrote down neither configuration nor reference.
+            compared = (*COMPARED, "reference") if row["configuration"] else COMPARED
+            unlike = [name for name in compared if _plain(row[name]) != _plain(other[name])]
             if unlike:
                 differences.append(f"{where}: {', '.join(unlike)} differ")
     known = {(row["role"], row["sequence"]) for row in stored}
     oldest = min((int(row["sequence"]) for row in stored), default=0)
     missing = [key for key in made if key not in known and key[1] > oldest]
     differences += [f"{role}, sequence {n}: the store has no such verdict" for role, n in missing]
-    return Recomputed(len(made), len(stored), first, last, lost, tuple(differences))
+    present = JudgedBy(config).settings(model).configuration
+    named = Counter(str(row["configuration"]) for row in stored)
+    others = tuple(sorted((name, n) for name, n in named.items() if name != present))
+    return Recomputed(
+        len(made), len(stored), first, last, lost, tuple(differences), present, others
+    )
 
 
 def recompute_from_kafka(
@@ -208,17 +220,40 @@ def in_words(found: Recomputed) -> list[str]:
     if not found.compared:
         return ["no verdict is stored: there is nothing to recompute"]
     if found.equal:
-        return [f"equal: {found.compared} stored verdicts come out of {read} again"]
+        said = f"equal: {found.compared} stored verdicts come out of {read} again"
+        return [said, *(f"  {each}" for each in _judged_otherwise(found))]
     if found.lost:
         return [
             f"cannot be said: {len(found.differences)} of {found.compared} stored verdicts do not"
             f" come out of {read}, and Kafka has deleted the {found.lost} before; keep"
-            " driftline.summaries for as long as verdicts must be recomputed"
+            " driftline.summaries for as long as verdicts must be recomputed",
+            *(f"  {each}" for each in _judged_otherwise(found)),
+        ]
+    shown = [f"  {each}" for each in found.differences[:MOST_SHOWN]]
+    unlike = f"{len(found.differences)} of {found.compared} stored verdicts, from {read}"
+    if found.others:
+        return [
+            f"cannot be said: {unlike}, do not come out, but the configuration is another one",
+            *(f"  {each}" for each in _judged_otherwise(found)),
+            "  run this again with --config naming the file of those settings, which is written"
+            " beside the page if the store has it",
+            *shown,
         ]
     return [
-        f"unequal: {len(found.differences)} of {found.compared} stored verdicts, from {read}; is"
-        " this the configuration that they were made with?",
-        *(f"  {each}" for each in found.differences[:MOST_SHOWN]),
+        f"unequal: {unlike}, though they were judged with the present configuration"
+        f" ({found.configuration[:SHORT_HASH]})",
+        *shown,
+    ]
+
+
+def _judged_otherwise(found: Recomputed) -> list[str]:
+    """Which verdicts name another configuration than the one that is used now."""
+    return [
+        f"{count} were judged with configuration {name[:SHORT_HASH]}, the present one is"
+        f" {found.configuration[:SHORT_HASH]}"
+        if name
+        else f"{count} do not say which configuration they were judged with"
+        for name, count in found.others
     ]
 
 

@@ -20,16 +20,28 @@ from sinks.clickhouse import StoreSettings, insert
 from sinks.embedded_store import EmbeddedStore
 from sinks.migrations import migrate
 from sinks.receivers import Routes
-from sinks.schema import ACTIONS, AUDIT, FINDINGS, INTAKE, REFERENCES, VERDICTS, WINDOWS, Table
+from sinks.schema import (
+    ACTIONS,
+    AUDIT,
+    CONFIGURATIONS,
+    FINDINGS,
+    INTAKE,
+    REFERENCES,
+    VERDICTS,
+    WINDOWS,
+    Table,
+)
 from streams import audit_command, evidence_command
 from streams.config import Config
 from streams.deliver import DeliverSettings, new_state, on_verdict
 from streams.errors import UserError
+from streams.judged_by import JudgedBy, configuration_name, encode_configuration
 from streams.wire import verdict_row
 from tests.contract.test_store import example
 
 NOW = 1_800_000_000_000
 HOSTILE = "</td><script>alert(1)</script>"
+PRESENT = JudgedBy(Config()).settings("m").configuration
 
 
 class Stored:
@@ -73,6 +85,8 @@ def verdicts() -> list[Verdict]:
             nan,
             (),
             at,
+            configuration=PRESENT,
+            reference="abc",
         )
         for at, status in enumerate(answers)
     ]
@@ -206,6 +220,87 @@ def test_the_evidence_of_a_release_is_one_page_that_loads_nothing_and_one_json(
     for picture in pictures:
         ET.fromstring(picture)  # noqa: S314 - our own text
     assert body["config_sha256"] in html
+    (settings,) = body["configurations"]
+    assert (settings["configuration"], settings["verdicts"]) == (PRESENT, 4)
+    assert settings["present"] is True
+    assert {row["configuration"] for row in body["verdicts"]} == {PRESENT}
+    assert {row["reference"] for row in body["verdicts"]} == {"abc"}
+    assert PRESENT in html
+    assert "NOT the present ones" not in html
+    assert [Path(each).suffix for each in said] == [".json", ".html"]
+
+
+def test_a_verdict_in_the_audit_trail_names_settings_reference_and_offset() -> None:
+    bodies = [json.loads(row.body) for row in audited() if row.kind == "verdict"]
+    assert [body["offset"] for body in bodies] == [each.offset for each in verdicts()]
+    assert {(body["configuration"], body["reference"]) for body in bodies} == {(PRESENT, "abc")}
+
+
+THEN = f"canary:\n  alpha: 0.02\n# {HOSTILE}\n"
+
+
+def judged_with(
+    stored: Stored, out: Path, name: str, content: str | None
+) -> tuple[list[str], dict[str, Any], str]:
+    """What the command says, its JSON and its page, of verdicts that name ``name``, under which
+    ``content`` is stored (None: nothing)."""
+    rows = [verdict_row(replace(each, configuration=name)) for each in verdicts()]
+    stored.put((VERDICTS, rows))
+    if content is not None:
+        (row,) = msgspec.json.decode(encode_configuration(content, NOW))["rows"]
+        # Twice, as two judges publish it.
+        stored.put((CONFIGURATIONS, [{**row, "configuration": name}] * 2))
+    said: list[str] = []
+    assert evidence_command.run(stored.config, "m", "2", out, NOW, said.append) == 0
+    body = json.loads((out / "evidence-m-2.json").read_text("utf-8"))
+    return said, body, (out / "evidence-m-2.html").read_text("utf-8")
+
+
+def test_settings_of_then_are_found_by_their_hash_and_written_to_a_file(
+    stored: Stored, tmp_path: Path
+) -> None:
+    name = configuration_name(THEN)
+    said, body, html = judged_with(stored, tmp_path, name, THEN)
+    file = tmp_path / f"evidence-m-2-settings-{name[:12]}.yaml"
+    assert file.read_text("utf-8") == THEN
+    assert str(file) in said
+    assert f"4 verdicts were judged with other settings than the present ones: {name[:12]}" in said
+    (kept,) = body["configurations"]
+    assert kept == {
+        "configuration": name,
+        "verdicts": 4,
+        "present": False,
+        "genuine": True,
+        "content": THEN,
+    }
+    assert "NOT the present ones" in html
+    assert "<script" not in html
+
+
+@pytest.mark.parametrize(
+    ("content", "found"),
+    [
+        (THEN.replace("0.02", "0.03"), "does not have this hash: it was changed"),
+        (None, "whose text is not stored"),
+    ],
+)
+def test_settings_that_were_changed_or_lost_are_not_shown_as_those_of_then(
+    stored: Stored, tmp_path: Path, content: str | None, found: str
+) -> None:
+    said, body, html = judged_with(stored, tmp_path, configuration_name(THEN), content)
+    assert found in said[-1]
+    assert body["configurations"][0]["genuine"] is False
+    assert "alpha: 0.03" not in html
+    assert not list(tmp_path.glob("*.yaml"))
+
+
+def test_verdicts_of_an_older_version_say_that_they_name_no_settings(
+    stored: Stored, tmp_path: Path
+) -> None:
+    said, body, html = judged_with(stored, tmp_path, "", None)
+    assert said[-1] == "4 verdicts do not say which settings they were judged with"
+    assert body["configurations"][0]["genuine"] is False
+    assert "not written down, by an older version" in html
 
 
 def test_the_evidence_of_a_broken_trail_says_so(stored: Stored, tmp_path: Path) -> None:

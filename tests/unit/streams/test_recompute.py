@@ -18,6 +18,7 @@ from streams.config import Config, load_config
 from streams.errors import UserError
 from streams.inputs import InputSettings
 from streams.internal_topics import SUMMARIES
+from streams.judged_by import JudgedBy
 from streams.outputs import Outputs
 from streams.recompute import Recomputed, in_words, recompute
 from streams.recorded import Block, Written
@@ -98,11 +99,19 @@ def test_the_same_records_and_configuration_give_the_stored_verdicts(kept: Kept)
     found = again(kept, stored)
     assert (found.equal, found.differences) == (True, ())
     assert (found.compared, found.verdicts) == (len(stored), len(stored))
-    assert in_words(found)[0].startswith(f"equal: {len(stored)} stored verdicts")
+    (said,) = in_words(found)
+    assert said.startswith(f"equal: {len(stored)} stored verdicts")
 
 
 @pytest.mark.parametrize(
-    ("name", "value"), [("status", "pass"), ("reason", "fine"), ("events", 1), ("upstream", ["x"])]
+    ("name", "value"),
+    [
+        ("status", "pass"),
+        ("reason", "fine"),
+        ("events", 1),
+        ("upstream", ["x"]),
+        ("reference", "another"),
+    ],
 )
 def test_a_verdict_that_was_changed_in_the_store_is_found(
     kept: Kept, name: str, value: Any
@@ -113,6 +122,7 @@ def test_a_verdict_that_was_changed_in_the_store_is_found(
     assert not found.equal
     assert found.differences == (f"canary at offset {stored[-3]['offset']}: {name} differ",)
     assert in_words(found)[0].startswith("unequal: 1 of ")
+    assert found.configuration[:12] in in_words(found)[0]
 
 
 def test_a_verdict_that_was_left_out_or_put_in_is_found(kept: Kept) -> None:
@@ -125,7 +135,48 @@ def test_a_verdict_that_was_left_out_or_put_in_is_found(kept: Kept) -> None:
 
 def test_another_configuration_is_found(kept: Kept, tmp_path: Path) -> None:
     other = configured(tmp_path, "canary: {alpha: 0.000001}\n")
-    assert not again(kept, kept.stored(), config=other).equal
+    found = again(kept, kept.stored(), config=other)
+    assert not found.equal
+    then, now = JudgedBy(kept.config), JudgedBy(other)
+    count = len(kept.stored())
+    assert found.others == ((then.settings(MODEL).configuration, count),)
+    first, second, *_ = in_words(found)
+    assert first.startswith("cannot be said")
+    names = [each.settings(MODEL).configuration[:12] for each in (then, now)]
+    assert second.strip() == (
+        f"{count} were judged with configuration {names[0]}, the present one is {names[1]}"
+    )
+
+
+def test_the_settings_that_are_kept_by_their_hash_give_the_verdicts_again(
+    kept: Kept, tmp_path: Path
+) -> None:
+    file = tmp_path / "settings.yaml"
+    file.write_text(JudgedBy(kept.config).text(MODEL))
+    found = again(kept, kept.stored(), config=load_config(file, {}))
+    assert (found.equal, found.others) == (True, ())
+
+
+def test_another_configuration_that_gives_the_same_is_named_though_all_is_equal(
+    kept: Kept, tmp_path: Path
+) -> None:
+    other = configured(tmp_path, "online: {hold: 11m}\n")
+    found = again(kept, kept.stored(), config=other)
+    assert found.equal
+    _, said = in_words(found)
+    assert said.strip().startswith(f"{len(kept.stored())} were judged with configuration ")
+
+
+def test_verdicts_of_a_version_that_did_not_name_its_settings_are_compared_without(
+    kept: Kept,
+) -> None:
+    stored = [{**row, "configuration": "", "reference": ""} for row in kept.stored()]
+    found = again(kept, stored)
+    assert found.equal
+    _, said = in_words(found)
+    assert said.strip() == f"{len(stored)} do not say which configuration they were judged with"
+    stored[-1]["status"] = "pass"
+    assert in_words(again(kept, stored))[0].startswith("cannot be said: 1 of ")
 
 
 def test_what_kafka_has_deleted_is_no_equality(kept: Kept) -> None:
