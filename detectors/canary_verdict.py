@@ -11,6 +11,7 @@ from detectors.canary_rules import Judged, Measure
 from detectors.canary_standing import MetricStanding, reason_of, standing_of
 from detectors.cells import Aspect
 from detectors.finding import Finding, Outcome
+from detectors.plural import plural
 from detectors.sample_ratio import BrokenSplit
 from detectors.thresholds import Place
 from detectors.upstream import CommonCause, Movement, common_cause
@@ -58,7 +59,11 @@ def verdict_of(
         return CanaryVerdict(Status.INSUFFICIENT, words, answers)
     open_ones = [(at, what) for at, what in wanted if answer[at] != Answer.INSIDE]
     if not open_ones:
-        words = f"{len(wanted)} critical measures lie inside their margins"
+        lie = (
+            "critical measure lies inside its margin",
+            "critical measures lie inside their margins",
+        )
+        words = plural(len(wanted), *lie)
         return CanaryVerdict(Status.PASS, words, answers)
     return _open(answers, judged, open_ones)
 

@@ -19,6 +19,7 @@ from detectors.arm_variance import ArmVariance, Excess
 from detectors.canary_rules import Measure
 from detectors.drift_settings import DriftSettings
 from detectors.payoffs import Basis, Dictionary, Normal
+from detectors.plural import plural
 
 Floats = NDArray[np.float64]
 
@@ -177,5 +178,6 @@ def description(learnt: Learnt | None) -> str:
     unarmed = sum(learnt.unarmed)
     more = f"; {unarmed} cannot be armed" if unarmed else ""
     if learnt.arms.learnt:
-        more += f"; canaries: {len(learnt.arms.learnt)} measures vary more than chance"
-    return f"{learnt.panes} panes; watches: {said}{more}"
+        vary = plural(len(learnt.arms.learnt), "measure varies", "measures vary")
+        more += f"; canaries: {vary} more than chance"
+    return f"{plural(learnt.panes, 'pane')}; watches: {said}{more}"

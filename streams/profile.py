@@ -25,6 +25,7 @@ from detectors.canary_rules import CanarySettings
 from detectors.drift_settings import DriftSettings
 from detectors.learning import series_of_table, taught
 from detectors.learnt import description
+from detectors.plural import plural
 from detectors.reference import EmptyReference, Reference, reference_from_table, to_json
 from detectors.reference_file import InvalidReference
 from streams.codecs.arrow_values import plain, to_times
@@ -76,7 +77,8 @@ def run(
         sys.stdout.buffer.flush()
     rows = reference.summaries.events
     columns, segments = len(reference.layout.columns), len(reference.segments)
-    said = f"reference {reference.id}: {rows} rows, {columns} columns, {segments} segments"
+    counts = (plural(rows, "row"), plural(columns, "column"), plural(segments, "segment"))
+    said = f"reference {reference.id}: {', '.join(counts)}"
     console = Console(stderr=True, highlight=False)
     console.print(said, markup=False, soft_wrap=True)
     console.print(f"drift: {description(reference.learnt)}", markup=False, soft_wrap=True)

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 
 import numpy as np
 import pyarrow as pa
 import pytest
 from numpy.typing import NDArray
 
+from detectors.arm_variance import ArmVariance, Excess
 from detectors.canary_rules import Measure
 from detectors.drift_settings import DriftSettings
 from detectors.learning import MOST_PANES, series_of_table, taught
@@ -161,3 +163,17 @@ def test_a_file_whose_inflation_was_lowered_by_hand_is_refused() -> None:
     content["learnt"]["inflation"][0] += 1.0
     with pytest.raises(InvalidReference, match="changed after it was written"):
         from_json(json.dumps(content).encode())
+
+
+@pytest.mark.parametrize(
+    ("names", "said"),
+    [
+        (["x"], "; canaries: 1 measure varies more than chance"),
+        (["x", "y"], "; canaries: 2 measures vary more than chance"),
+    ],
+)
+def test_a_single_measure_is_said_in_the_singular(names: list[str], said: str) -> None:
+    learnt = independent().learnt
+    assert learnt is not None
+    arms = ArmVariance({(name, Measure.LEVEL): Excess(1.5, 1.0, 200) for name in names})
+    assert description(replace(learnt, arms=arms)).endswith(said)
