@@ -69,7 +69,8 @@ class EndedBy(StrEnum):
 class Alarm:
     """``at_ms``: event time of the newest event when it was raised. ``delay_ms`` and
     ``delay_events`` (predictions of this release, to the pane) count from the time since which the
-    release is bad; None unless this is a detection."""
+    release is bad; None unless this is a detection. ``repeated``: it told nothing new and is not
+    counted among the others (see `streams.backtest_score`)."""
 
     release: Release
     kind: AlarmKind
@@ -77,6 +78,7 @@ class Alarm:
     delay_ms: int | None
     delay_events: int | None
     reason: str
+    repeated: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -120,7 +122,8 @@ class ModelScore:
     """How the policy did on one model. ``known``: whether anything is known of it, so that alarms
     can be told apart. ``healthy_ms``: time in which every FAIL of a release that was not bad is
     false. ``allowed``: false alarms that the budget accepts in that time. ``missed``: what was bad
-    and was not detected."""
+    and was not detected. ``repeated``: alarms that told nothing new; ``alarms``, ``detections`` and
+    ``false_alarms`` are without them."""
 
     model: str
     known: bool
@@ -130,6 +133,7 @@ class ModelScore:
     healthy_ms: int
     allowed: float
     missed: tuple[str, ...]
+    repeated: int = 0
 
 
 @dataclass(frozen=True, slots=True)

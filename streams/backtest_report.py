@@ -97,6 +97,7 @@ def _totals(policies: Iterable[PolicyOutcome]) -> Table:
         ("false alarms", lambda p: str(sum(s.false_alarms for s in p.scores))),
         ("  the budget allows", _allowed),
         ("alarms, truth not known", lambda p: str(sum(s.alarms for s in p.scores if not s.known))),
+        ("  repeated, not counted", lambda p: str(sum(s.repeated for s in p.scores))),
         ("rollbacks", lambda p: str(p.rollbacks)),
         ("pages", lambda p: str(p.pages)),
         ("answered by bad releases", lambda p: f"{sum(e.events for e in p.exposures):,} events"),
@@ -116,7 +117,8 @@ def _headings(policies: Iterable[PolicyOutcome]) -> list[Column]:
 
 
 def _slowest(policy: PolicyOutcome) -> str:
-    delays = [alarm.delay_ms for alarm in policy.alarms if alarm.delay_ms is not None]
+    first = [alarm for alarm in policy.alarms if not alarm.repeated]
+    delays = [alarm.delay_ms for alarm in first if alarm.delay_ms is not None]
     return duration(max(delays)) if delays else "-"
 
 
@@ -169,14 +171,19 @@ def _alarms(policy: PolicyOutcome) -> Table:
         table.add_row(
             moment(alarm.at_ms),
             Text(printable(str(alarm.release), 80)),
-            Text(alarm.kind.value.replace("_", " "), style=_COLOURS[alarm.kind]),
+            Text(_what(alarm), style=_COLOURS[alarm.kind]),
             _delay(alarm),
             Text(printable(alarm.reason, 160)),
         )
-    left = sum(score.alarms for score in policy.scores) - min(len(policy.alarms), MOST_SHOWN)
+    raised = sum(score.alarms + score.repeated for score in policy.scores)
+    left = raised - min(len(policy.alarms), MOST_SHOWN)
     if left:
         table.caption = f"and {left:,} more"
     return table
+
+
+def _what(alarm: Alarm) -> str:
+    return alarm.kind.value.replace("_", " ") + (", repeated" if alarm.repeated else "")
 
 
 def _delay(alarm: Alarm) -> str:

@@ -4,12 +4,17 @@ An *alarm* begins with a FAIL of a release and lasts to its next PASS. What is k
 says what it was: a *detection* if the release was bad by then, a *false alarm* if it was not, and
 without any knowledge of the model just an alarm. An alarm belongs to the time before a change if
 all of the windows that led to it ended before it, however late it was raised.
+
+Some alarms are *repeated*, and counted apart. A release that was detected by a column is not
+detected again by it: what was found is the same. Any other alarm repeats an earlier one of its
+columns if its evidence reaches back into that of the earlier one; if it stands on other events, it
+is another alarm, as it woke somebody up again and the budget pays for it.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Final
 
 import numpy as np
@@ -51,6 +56,8 @@ class _Course:
     failing: bool = False
     detected: bool = False
     alarms: int = 0
+    told: dict[tuple[AlarmKind, str], int] = field(default_factory=dict)
+    """Until when the evidence went of the last alarm of each kind by each column."""
     ended_ms: int | None = None
     ended_by: EndedBy = EndedBy.END
     statuses: list[tuple[int, Status]] = field(default_factory=list)
@@ -63,6 +70,7 @@ class _Model:
     alarms: int = 0
     detections: int = 0
     false_alarms: int = 0
+    repeated: int = 0
 
 
 class Scorer:
@@ -136,10 +144,14 @@ class Scorer:
         course.failing = True
         course.alarms += 1
         alarm = self._alarm(verdict, course, at_ms)
+        alarm = replace(alarm, repeated=_repeated(alarm.kind, verdict, course))
         model = self._models.setdefault(verdict.release.model, _Model(at_ms, at_ms))
-        model.alarms += 1
-        model.detections += alarm.kind is AlarmKind.DETECTION
-        model.false_alarms += alarm.kind is AlarmKind.FALSE_ALARM
+        if alarm.repeated:
+            model.repeated += 1
+        else:
+            model.alarms += 1
+            model.detections += alarm.kind is AlarmKind.DETECTION
+            model.false_alarms += alarm.kind is AlarmKind.FALSE_ALARM
         course.detected |= alarm.kind is AlarmKind.DETECTION
         if len(self._alarms) < MOST_LISTED:
             self._alarms.append(alarm)
@@ -208,6 +220,7 @@ class Scorer:
             healthy_ms,
             self._budget.allowed(healthy_ms),
             tuple(self._missed(name, model)),
+            model.repeated,
         )
 
     def _missed(self, name: str, model: _Model) -> Iterable[str]:
@@ -241,6 +254,24 @@ class Scorer:
                 course.model_exposed,
                 course.exposed / course.model_exposed,
             )
+
+
+def _repeated(kind: AlarmKind, verdict: Verdict, course: _Course) -> bool:
+    """Whether this alarm tells what an earlier one of its columns told; it is remembered."""
+    spans: dict[str, tuple[int, int]] = {}
+    for f in verdict.findings:
+        if f.outcome is Outcome.FAIL:
+            since_ms, until_ms = f.onset_ms or f.window_start_ms, f.window_end_ms
+            known = spans.get(f.column, (since_ms, until_ms))
+            spans[f.column] = min(known[0], since_ms), max(known[1], until_ms)
+    spans = spans or {"": (verdict.as_of_ms, verdict.as_of_ms)}
+    repeated = True
+    for column, (since_ms, until_ms) in spans.items():
+        told_ms = course.told.get((kind, column))
+        again = told_ms is not None and (kind is AlarmKind.DETECTION or since_ms < told_ms)
+        repeated = repeated and again
+        course.told[kind, column] = until_ms
+    return repeated
 
 
 def events_of(group: Group) -> int:
