@@ -11,7 +11,7 @@ from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from fnmatch import fnmatchcase
-from typing import ClassVar, Protocol
+from typing import ClassVar, Final, Protocol
 
 from detectors.action import Action, ActionKind
 from sinks.alertmanager import AlertmanagerReceiver, AlertmanagerSettings
@@ -22,6 +22,13 @@ from sinks.owners import OwnerSettings, owner_of
 from sinks.pagerduty import PagerDutyReceiver, PagerDutySettings
 from sinks.slack import SlackReceiver, SlackSettings
 from sinks.webhook import WebhookReceiver, WebhookSettings
+
+NO_RECEIVER: Final = "none"
+"""Under this name stands what no receiver takes."""
+NO_DEPLOYER: Final = (
+    "no deployer is configured for this model; set one under `deployers`, or a webhook that takes"
+    " rollbacks under `receivers.webhooks`"
+)
 
 
 class Receiver(Protocol):
@@ -144,12 +151,14 @@ def build_receivers(
 def routes(receivers: tuple[Receiver, ...], owners: tuple[OwnerSettings, ...] = ()) -> Routes:
     """Every receiver gets the kinds and models it takes, in the order of configuration.
 
-    Raises ValueError if two have one name.
+    Raises ValueError if two have one name, or one the name of none.
     """
     names = [each.name for each in receivers]
     twice = sorted({name for name in names if names.count(name) > 1})
     if twice:
         raise ValueError(f"receivers and deployers: {', '.join(twice)} named twice")
+    if NO_RECEIVER in names:
+        raise ValueError(f"receivers and deployers: {NO_RECEIVER!r} means nobody; rename it")
     return Routes(
         {kind: tuple(r.name for r in receivers if kind in r.kinds) for kind in ActionKind},
         {each.name: each.models for each in receivers},

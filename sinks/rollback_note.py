@@ -12,6 +12,7 @@ from detectors.action import printable
 from detectors.rollback_case import RollbackState
 from sinks.control import CaseRecord
 from sinks.finding_history import iso
+from sinks.receivers import NO_DEPLOYER, NO_RECEIVER
 
 _DONE: Final = frozenset({RollbackState.ACKNOWLEDGED, RollbackState.VERIFIED})
 
@@ -33,6 +34,8 @@ def rollback_note(case: CaseRecord) -> str:
             return f"rolled back to {back}, acknowledged at {at}: it is expected to fall silent"
         case RollbackState.PROPOSED:
             return f"a rollback to {back} is proposed since {at} and not approved yet"
+        case RollbackState.EXPIRED if case.requested and case.by == NO_RECEIVER:
+            return f"a rollback to {back} was asked for at {at}, and {NO_DEPLOYER}"
         case RollbackState.EXPIRED if case.requested:
             return f"a rollback to {back} was asked for and nobody carried it out by {at}"
         case _:

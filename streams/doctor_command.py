@@ -25,6 +25,7 @@ from streams.doctor_outside import (
     receiver_checks,
     reference_file_checks,
     reference_topic_checks,
+    rollback_checks,
     secret_checks,
 )
 from streams.doctor_store import folder_check, store_checks
@@ -122,6 +123,7 @@ def _looks(
         ("references", "topic", lambda: _references(config)),
         ("store", "store", lambda: store_checks(config.store, wall_ms)),
         ("receivers", "receivers", lambda: receiver_checks(config, environ)),
+        ("receivers", "deployers", lambda: rollback_checks(config)),
         ("api", "serve", lambda: api_checks(config.serve)),
     ]
 

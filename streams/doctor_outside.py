@@ -10,11 +10,14 @@ import os
 import stat
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import fields, is_dataclass, replace
+from fnmatch import fnmatchcase
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
 from pydantic import BaseModel
 
+from detectors.action import ActionKind
+from detectors.policy_settings import Automation, PolicySettings
 from sinks.addresses import parse_allow_list, parse_url, permitted
 from sinks.credentials import SecretSource
 from sinks.deployers.receiver import build_deployers
@@ -32,6 +35,7 @@ if TYPE_CHECKING:
 
 _KINDS: Final = ("webhooks", "pagerduty", "slack", "alertmanager")
 _RESOLVE_S: Final = 5.0
+_MOST_NAMED: Final = 5
 _ASK_S: Final = 3.0
 _MAX_ANSWER_BYTES: Final = 64 * 1024
 
@@ -180,6 +184,42 @@ def receiver_checks(
             )
         )
     return checks
+
+
+def rollback_checks(config: Config) -> list[Check]:
+    """Whether somebody would carry out the rollbacks of each configured model, and of all others:
+    without a deployer a FAIL pages people, and nothing is undone."""
+    if not config.receivers.names() and not config.deployers.all():
+        return []  # `receiver_checks` says so
+    patterns = [pattern for each in config.deployers.all() for pattern in each.models]
+    for webhook in config.receivers.webhooks:
+        if ActionKind.ROLLBACK in webhook.kinds:
+            patterns.extend(webhook.models)
+    without = [
+        f"model {_shown(name)}"
+        for name, own in sorted(config.models.items())
+        if _rolls_back(own.policy) and not any(fnmatchcase(name, each) for each in patterns)
+    ]
+    if _rolls_back(config.policy) and not patterns:
+        without.append("all models" if not config.models else "all other models")
+    if not without:
+        return []
+    left = len(without) - _MOST_NAMED
+    names = ", ".join(without[:_MOST_NAMED]) + (f" and {left} more" if left > 0 else "")
+    return [
+        Check(
+            "receivers",
+            "deployers",
+            Level.WARNING,
+            f"rollbacks are on, and no deployer takes those of {names}",
+            "add one under `deployers`, or a webhook for rollbacks under `receivers.webhooks`;"
+            " else set policy.automation to dry_run or off",
+        )
+    ]
+
+
+def _rolls_back(policy: PolicySettings) -> bool:
+    return policy.automation is Automation.ON and bool(policy.rollback_roles)
 
 
 def _only(settings: Any, deployer: Any) -> Any:

@@ -15,9 +15,8 @@ from enum import StrEnum
 from typing import ClassVar, assert_never
 
 from detectors.action import Action, ActionKind, delivered, undelivered
-from sinks.receivers import Routes
+from sinks.receivers import NO_DEPLOYER, NO_RECEIVER, Routes
 
-NO_RECEIVER = "none"
 MAX_DETAIL_CHARS = 300
 
 
@@ -174,16 +173,17 @@ def add(
     for action in actions:
         receivers = routes.takers(action)
         if action.dry_run or not receivers:
-            state = ActionState.DRY_RUN if action.dry_run else ActionState.UNROUTED
-            detail = (
-                action.note
+            rollback = action.kind is ActionKind.ROLLBACK
+            nobody = NO_DEPLOYER if rollback else f"no receiver takes a {action.kind} of this model"
+            state, detail = (
+                (ActionState.DRY_RUN, action.note)
                 if action.dry_run
-                else f"no receiver takes a {action.kind} of this model"
+                else (ActionState.UNROUTED, nobody)
             )
             bare = Entry(action, NO_RECEIVER, 0, 0, now_ms, warned=False)
             rows.append(_row(bare, state, detail, now_ms))
-            if not action.dry_run and action.kind is ActionKind.ROLLBACK:
-                page = undelivered(action, "no receiver takes rollbacks of this model", now_ms)
+            if rollback and not action.dry_run:
+                page = undelivered(action, NO_DEPLOYER, now_ms)
                 outbox, more = add(outbox, (page,), routes, settings, now_ms)
                 rows.extend(more)
             continue

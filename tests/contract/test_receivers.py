@@ -299,6 +299,14 @@ def test_names_of_receivers_are_unique() -> None:
         ReceiversSettings(pagerduty=(PagerDutySettings("a"),), slack=(SlackSettings("a"),))
 
 
+def test_nobody_is_not_the_name_of_a_receiver() -> None:
+    """What no receiver takes is recorded under it, and the verdict says so."""
+    settings = ReceiversSettings(slack=(SlackSettings("none", SecretSource(env="U")),))
+    environ = {"U": "https://hooks.slack.com/services/a"}
+    with pytest.raises(ValueError, match="'none' means nobody"):
+        routes(build_receivers(settings, EgressSettings(), environ))
+
+
 def test_rollbacks_go_to_deployers_and_pages_to_people() -> None:
     settings = ReceiversSettings(
         webhooks=(WebhookSettings("deployer", "https://d.example/x", SecretSource(env="K")),),

@@ -233,7 +233,9 @@ def test_a_deployer_is_asked_for_its_models_only_and_others_page() -> None:
             assert api.patched == 0
             rollback = next(row for row in here.rows if row.kind is ActionKind.ROLLBACK)
             assert rollback.state is ActionState.UNROUTED
-            assert any("no receiver takes rollbacks" in reason for reason in here.pages())
+            assert any(
+                "no deployer is configured for this model" in reason for reason in here.pages()
+            )
 
     asyncio.run(main())
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 import math
 
+import msgspec
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -14,6 +15,7 @@ from detectors.release import Release, Role
 from detectors.rollback_case import RollbackState
 from detectors.verdict import Status, Verdict
 from sinks.control import CaseRecord
+from sinks.receivers import NO_RECEIVER
 from sinks.verdict_board import Answer, Decision, VerdictBoard
 
 NOW = 1_700_000_000_000
@@ -232,6 +234,14 @@ def test_a_release_that_fell_silent_after_its_rollback_is_the_one_that_failed(
     counts = board.counts(NOW, MAX_AGE)
     assert (counts[Status.BLIND], counts[Status.FAIL]) == (0, 1)
     assert [a.status for _, a in board.standings(NOW, MAX_AGE)] == [Status.FAIL]
+
+
+def test_a_rollback_without_a_deployer_says_where_to_set_one() -> None:
+    case = rollback(RollbackState.EXPIRED)
+    _, answer = answered(Status.FAIL, case)
+    assert "nobody carried it out" in answer.rollback
+    _, answer = answered(Status.FAIL, msgspec.structs.replace(case, by=NO_RECEIVER))
+    assert "no deployer is configured for this model; set one under `deployers`" in answer.rollback
 
 
 @pytest.mark.parametrize("state", RollbackState)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, Final
 
 import pytest
 
@@ -20,7 +20,13 @@ from streams.doctor_kafka import (
     group_checks,
     topic_checks,
 )
-from streams.doctor_outside import inline_secrets, receiver_checks, secret_checks, secret_files
+from streams.doctor_outside import (
+    inline_secrets,
+    receiver_checks,
+    rollback_checks,
+    secret_checks,
+    secret_files,
+)
 from streams.doctor_store import disk_checks, intake_checks, skew_check
 from streams.errors import UserError
 from streams.kafka_topics import KafkaProblem, NoBroker, TopicSpec
@@ -248,6 +254,35 @@ def test_receivers_are_resolved_and_never_called(
 
 def test_no_receiver_at_all_is_said() -> None:
     assert levels(receiver_checks(config(), {})) == [Level.WARNING]
+
+
+PAGER: Final = "[{name: p, url: 'https://h/', kinds: [page, resolve]}]"
+
+
+def test_rollbacks_that_nobody_would_carry_out_are_said_beside_a_receiver_of_pages() -> None:
+    (found,) = rollback_checks(config(RECEIVERS__WEBHOOKS=PAGER))
+    assert (found.level, "all models" in found.what) == (Level.WARNING, True)
+    assert "`deployers`" in found.todo
+
+
+@pytest.mark.parametrize(
+    ("models", "without"),
+    [
+        ("[churn-*]", "model price"),
+        ("['*']", ""),
+        ("[nobody]", "model churn-eu, model price"),
+    ],
+)
+def test_a_model_that_no_deployer_is_for_is_named(models: str, without: str) -> None:
+    hook = f"[{{name: d, url: 'https://h/', models: {models}}}]"
+    own = "{price: {}, churn-eu: {}, quiet: {policy: {automation: 'off'}}}"
+    found = rollback_checks(config(RECEIVERS__WEBHOOKS=hook, MODELS=own))
+    assert [check.what.partition("those of ")[2] for check in found] == ([without] * bool(without))
+
+
+def test_without_automation_no_deployer_is_missed() -> None:
+    dry = {"RECEIVERS__WEBHOOKS": PAGER, "POLICY__AUTOMATION": "dry_run"}
+    assert rollback_checks(config(**dry)) == []
 
 
 def test_a_refused_configuration_is_the_whole_answer() -> None:

@@ -178,7 +178,9 @@ def test_a_rollback_nobody_takes_is_recorded_and_paged() -> None:
     routes = Routes({ActionKind.PAGE: ("pager",)})
     outbox, rows = add(Outbox(), (action(ActionKind.ROLLBACK),), routes, SETTINGS, 0)
     assert states(rows) == [("none", ActionState.UNROUTED), ("pager", ActionState.PENDING)]
-    assert "no receiver takes rollbacks" in outbox.entries[0].action.reason
+    reason = outbox.entries[0].action.reason
+    assert "no deployer is configured for this model; set one under `deployers`" in reason
+    assert rows[0].detail in reason
 
 
 def test_a_dry_run_is_a_row_and_nothing_is_sent() -> None:
