@@ -83,6 +83,9 @@ def reason_of(answers: Answers, at: int, what: Judged) -> str:
     """Why a measure has the outcome that it has."""
     answer = answers.answer[at]
     if answer == Answer.FAILED:
+        if what.measure is Measure.LEVEL and answers.low[at] <= 0.0 <= answers.high[at]:
+            way = "move" if what.harm is Direction.BOTH else f"go {what.harm.value}"
+            return f"values {way} beyond the margin{_NOT_THE_MEAN}"
         words = _IN_WORDS[what.measure].replace("WAY", answers.direction(at).value)
         return f"{words} beyond the margin"
     if answer == Answer.FEW_VALUES:
@@ -92,6 +95,8 @@ def reason_of(answers: Answers, at: int, what: Judged) -> str:
     return _REASONS[answer]
 
 
+_NOT_THE_MEAN = ", by rank or at an end of the scale; the interval of their mean holds 0"
+"""The bets on a level are on ranks and on the ends, so what is proven need not be in the mean."""
 _REASONS = {
     int(Answer.NO_VALUES): "no values in either arm",
     int(Answer.NO_PAIRS): "no pane has had values of both arms",

@@ -143,3 +143,30 @@ def test_online_detectors_follow_the_same_panes() -> None:
     assert at - datetime.fromtimestamp(START / 1000, UTC) < timedelta(hours=1)
     first = follow_online(NORMAL, quiet, settings)
     assert follow_online(NORMAL, worse, settings, first.state).state == found.state
+
+
+@pytest.mark.parametrize(
+    ("column", "moves"), [("features.tokens", "values move"), ("scores.s", "values go down")]
+)
+@pytest.mark.parametrize("tails", [True, False])
+def test_harm_at_the_ends_of_a_scale_is_not_said_to_be_of_the_mean(
+    column: str, moves: str, tails: bool
+) -> None:
+    """Both ends grow and the mean stays; against it, a mean that falls."""
+    rng = np.random.default_rng(5)
+
+    def arm(rows: int, every_ms: int, *, bad: bool = False) -> pa.Table:
+        values = rng.normal(-0.5 if bad and not tails else 0.0, 1.0, rows)
+        if bad and tails:
+            out = rng.random(rows) < 0.04
+            values[out] = np.where(rng.random(int(out.sum())) < 0.5, -4.0, 4.0)
+        at = pa.array(np.arange(rows) * every_ms, pa.timestamp("ms"))
+        return pa.table({"ts": at, column: values})
+
+    before = reference_of(arm(20_000, 50))
+    found = follow_canary(panes(arm(6_000, 500, bad=True), before), panes(arm(60_000, 50), before))
+    (level,) = [each for each in found.standings if each.column == column and each.evidence > 9]
+    zero_is_inside = level.difference.low <= 0 <= level.difference.high
+    assert zero_is_inside == tails
+    assert ("the interval of their mean holds 0" in level.reason) == tails
+    assert level.reason.startswith(moves if tails else "values go down beyond the margin")
