@@ -134,6 +134,23 @@ def delivered(action: Action, now_ms: int) -> Action:
     )
 
 
+def receiver_gone(action: Action, receiver: str, now_ms: int) -> Action:
+    """The page to the others when ``receiver`` answers to ``action`` that it is gone for good."""
+    incident = action_key("incident", "gone", receiver, action.key)
+    return Action(
+        key=action_key(ActionKind.PAGE, incident),
+        kind=ActionKind.PAGE,
+        release=action.release,
+        return_to="",
+        reason=printable(f"receiver {receiver} answered that it is gone; it gets no more messages"),
+        note="replace or remove it, and start deliver again",
+        evidence=(),
+        severity=Severity.ERROR,
+        incident_key=incident,
+        created_ms=now_ms,
+    )
+
+
 def undelivered(action: Action, detail: str, now_ms: int) -> Action:
     """The page that is due when ``action`` (a rollback) does not reach its deployer.
 

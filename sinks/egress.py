@@ -31,7 +31,7 @@ from sinks.addresses import (
     parse_url,
     permitted,
 )
-from sinks.errors import Permanent, Retryable
+from sinks.errors import Gone, Permanent, Retryable
 from sinks.outgoing_tls import ClientCertificate, OutgoingTls, tls_failure
 
 Resolve = Callable[[str, int], Awaitable[list[str]]]
@@ -261,7 +261,7 @@ def raise_for_failure(
     reply: Reply, receiver: str, *, accepted: range = range(200, 300), retried: frozenset[int]
 ) -> None:
     """Turn a status into an error: nothing for ``accepted``, RetryLater for ``retried`` and 5xx,
-    Permanent for the rest, redirects included (they are not followed)."""
+    Gone for 410, Permanent for the rest, redirects included (they are not followed)."""
     if reply.status in accepted:
         return
     if reply.status in retried or 500 <= reply.status < 600:
@@ -271,7 +271,7 @@ def raise_for_failure(
             f"{receiver} answered {reply.status}, a redirect; configure the final URL instead"
         )
     if reply.status == 410:
-        raise Permanent(f"{receiver} answered 410: it wants no more calls; remove or replace it")
+        raise Gone(f"{receiver} answered 410: it wants no more calls; remove or replace it")
     raise Permanent(f"{receiver} refused the call with {reply.status}; check its configuration")
 
 

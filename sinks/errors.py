@@ -11,3 +11,7 @@ class Retryable(Exception):
 
 class Permanent(Exception):
     """The far side will never accept this call as it stands."""
+
+
+class Gone(Permanent):
+    """The far side wants no more calls at this address, whatever they say."""

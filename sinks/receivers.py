@@ -9,7 +9,7 @@ from __future__ import annotations
 import os
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from fnmatch import fnmatchcase
 from typing import ClassVar, Final, Protocol
 
@@ -108,6 +108,11 @@ class Routes:
     def of(self, kind: ActionKind) -> tuple[str, ...]:
         """Those that take actions of ``kind`` for one model or other."""
         return self.by_kind.get(kind, ())
+
+    def without(self, receiver: str) -> Routes:
+        """All but this one."""
+        left = {k: tuple(n for n in names if n != receiver) for k, names in self.by_kind.items()}
+        return replace(self, by_kind=left)
 
     def takers(self, action: Action) -> tuple[str, ...]:
         """Those that take ``action``."""

@@ -42,7 +42,7 @@ from sinks.commands import (
     NoteCommand,
 )
 from sinks.egress import RetryLater
-from sinks.errors import Permanent, Retryable
+from sinks.errors import Gone, Permanent, Retryable
 from sinks.owners import owner_of
 from sinks.receivers import Receiver, Routes
 from streams import audit_entries
@@ -322,6 +322,8 @@ async def deliver_once(action: Action, receiver: Receiver, now_ms: int) -> Deliv
     except Retryable as error:
         wait_ms = error.retry_after_ms if isinstance(error, RetryLater) else None
         delivery = Delivery(DeliveryState.RETRY, str(error), wait_ms)
+    except Gone as error:
+        delivery = Delivery(DeliveryState.GONE, str(error))
     except Permanent as error:
         delivery = Delivery(DeliveryState.REFUSED, str(error))
     except Exception as error:

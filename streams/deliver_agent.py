@@ -20,6 +20,7 @@ from detectors.verdict import Status
 from sinks.approvals import ApprovalLinks
 from sinks.commands import decode_command
 from sinks.control import ControlBoard
+from sinks.held_receiver import HeldReceiver
 from sinks.receivers import Receiver, routes
 from streams import deliver as delivery
 from streams.changelog import Changelog, acknowledged
@@ -78,7 +79,7 @@ class DeliverAgent:
         self._config = config
         self._deliveries = deliveries
         self._topics = topics
-        self._receivers = {receiver.name: receiver for receiver in receivers}
+        self._receivers = {receiver.name: HeldReceiver(receiver) for receiver in receivers}
         self._routes = routes(tuple(receivers), config.owners)
         self._clock_ms = clock_ms
         self._board = board

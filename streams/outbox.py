@@ -14,7 +14,7 @@ from dataclasses import dataclass, field, replace
 from enum import StrEnum
 from typing import ClassVar, assert_never
 
-from detectors.action import Action, ActionKind, delivered, undelivered
+from detectors.action import Action, ActionKind, delivered, receiver_gone, undelivered
 from sinks.receivers import NO_DEPLOYER, NO_RECEIVER, Routes
 
 MAX_DETAIL_CHARS = 300
@@ -28,6 +28,8 @@ class DeliveryState(StrEnum):
     """The receiver checked it and changed nothing, as it is set to."""
     RETRY = "retry"
     REFUSED = "refused"
+    GONE = "gone"
+    """Refused, and it wants no more calls."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -232,9 +234,14 @@ def record(
         case DeliveryState.DRY_RUN:
             row = _row(tried, ActionState.DRY_RUN, delivery.detail, now_ms)
             return _without(outbox, entry), (row,)
-        case DeliveryState.REFUSED:
+        case DeliveryState.REFUSED | DeliveryState.GONE:
             row = _row(tried, ActionState.REFUSED, delivery.detail, now_ms)
-            return _give_up(outbox, entry, row, delivery.detail, routes, settings, now_ms)
+            outbox, rows = _give_up(outbox, entry, row, delivery.detail, routes, settings, now_ms)
+            if delivery.state is DeliveryState.REFUSED or entry.urgent:
+                return outbox, rows
+            told = receiver_gone(entry.action, receiver, now_ms)
+            outbox, more = add(outbox, (told,), routes.without(receiver), settings, now_ms)
+            return outbox, (*rows, *more)
         case DeliveryState.RETRY:
             wait_ms = max(wait_before(tried, settings), delivery.retry_after_ms or 0)
             again = replace(tried, next_try_ms=now_ms + wait_ms, since_ms=now_ms)
