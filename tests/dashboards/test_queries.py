@@ -260,7 +260,7 @@ def test_what_was_folded_is_shown(filled: EmbeddedStore, seen: Range) -> None:
     place = {"model": "m", "role": "production", "segment": "all", "window_ms": 60_000}
     verdict = dict.fromkeys(VERDICTS.column_names, 0) | {
         **place, "version": "1", "status": "pass", "reason": "", "baseline_version": "",
-        "columns": [], "upstream": [], "as_of": seen.from_ms,
+        "columns": [], "upstream": [], "configuration": "", "reference": "", "as_of": seen.from_ms,
     }  # fmt: skip
     window = dict.fromkeys(WINDOWS.column_names, 0) | {
         **place, "version": "__other__", "column": "error", "kind": "rate", "reference": "",
