@@ -1,5 +1,6 @@
 """Writes the files under `deploy` that follow from others: topics and rights for Strimzi and
-Terraform from deploy/access.py, the schema of a ClickHouse cluster from deploy/sql.
+Terraform from deploy/access.py, the schema of a ClickHouse cluster from deploy/sql, what the chart
+takes as `config` from docs/reference/configuration.schema.json.
 
     python -m deploy.generate            writes them
     python -m deploy.generate --check    exit 1 if one is not what it should be
@@ -18,6 +19,7 @@ if __package__ in (None, ""):  # run as a file: the folders of the repository ar
     sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
 from deploy.access import PREFIX, ROLES, TOPICS, Kind, Right, Topic, rights, topic_config
+from deploy.chart_schema import chart_schema
 from deploy.cluster_schema import cluster_files
 
 HERE: Final = Path(__file__).resolve().parent
@@ -125,6 +127,11 @@ def generated() -> dict[Path, str]:
     }
     for name, text in cluster_files(sources).items():
         files[HERE / "clickhouse" / name] = text
+    values = HERE / "helm" / "driftline" / "values.schema.json"
+    configuration = HERE.parent / "docs" / "reference" / "configuration.schema.json"
+    files[values] = chart_schema(
+        values.read_text(encoding="utf-8"), configuration.read_text(encoding="utf-8")
+    )
     return files
 
 
