@@ -32,7 +32,7 @@ GOAL_MS = 200
 REPEATS = 5
 _SETTLE_S = 120
 _POINTS = 1_000
-"""Of a panel's width, about: what Grafana derives the interval from."""
+"""Of a panel's width, about: what Grafana derives the interval from, if the panel does not say."""
 _VALUES = {
     "model": "model-007",
     "version": "2",
@@ -97,7 +97,8 @@ def _all_queries() -> list[tuple[Query, float]]:
 
 def _time(store: EmbeddedStore, query: Query, hours: float, now_ms: int) -> Timed:
     length_ms = int(hours * 3_600_000)
-    seen = Range(now_ms - length_ms, now_ms, max(length_ms // _POINTS, 1_000))
+    points = int(query.shown.get("maxDataPoints", _POINTS))
+    seen = Range(now_ms - length_ms, now_ms, max(length_ms // points, 1_000))
     text = expand(interpolate(query.sql, _VALUES), seen)
     statement = read_statement(text.encode(), read_only=True, outward_names=store.outward)
     taken, worked, answer = [], [], None

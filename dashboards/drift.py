@@ -80,20 +80,10 @@ def drift(database: str) -> dashboard.Dashboard:
                     ),
                     heat(
                         "Columns over time",
-                        "How close each column is to what fails it, over time: green is far, red is"
-                        " there. The 30 columns that came closest, in the order of their names."
-                        " White: no answer in that window.",
-                        fill(f"""
-                        SELECT $__timeInterval(window_start) AS time, column,
-                        max({SHARE}) AS value
-                        FROM {{db}}.findings FINAL
-                        WHERE {PLACE} AND window_ms = {{window}} AND decides AND threshold > 0
-                        AND $__timeFilter(window_start)
-                        AND column IN (SELECT column FROM {{db}}.newest_findings FINAL
-                        WHERE {PLACE} AND threshold > 0 GROUP BY column
-                        ORDER BY max({SHARE}) DESC, column LIMIT 30)
-                        GROUP BY time, column HAVING value IS NOT NULL
-                        ORDER BY time, column LIMIT 50000"""),
+                        "How close each column came to what fails it, over time: green is far, red"
+                        " is there. The 30 columns that are closest, in the order of their names."
+                        " White: no answer then. Beyond some hours a cell is five minutes or more.",
+                        fill(_heat_map()),
                     ),
                     rows(
                         "Columns, ranked",
@@ -215,6 +205,26 @@ def drift(database: str) -> dashboard.Dashboard:
         ],
         database,
     )
+
+
+def _heat_map() -> str:
+    """The most that was told of each column, in each point; from the peaks of five minutes where a
+    point is a minute or longer. Of the two halves one has a condition that is false before
+    anything is read."""
+    closest = f"""column IN (SELECT column FROM {{db}}.newest_findings FINAL
+    WHERE {PLACE} AND threshold > 0 GROUP BY column ORDER BY max({SHARE}) DESC, column LIMIT 30)"""
+    return f"""
+    SELECT time, column, max(share) AS value FROM (
+    SELECT $__timeInterval(window_start) AS time, column, assumeNotNull({SHARE}) AS share
+    FROM {{db}}.findings
+    WHERE $__interval_s < 60 AND {PLACE} AND window_ms = {{window}} AND decides AND threshold > 0
+    AND statistic IS NOT NULL AND $__timeFilter(window_start) AND {closest}
+    UNION ALL
+    SELECT $__timeInterval(span) AS time, column, share / 1000000 AS share
+    FROM {{db}}.evidence_peaks
+    WHERE $__interval_s >= 60 AND {PLACE} AND window_ms = {{window}}
+    AND $__timeFilter(span) AND {closest})
+    GROUP BY time, column ORDER BY time, column LIMIT 50000"""
 
 
 _ROWS = f"""

@@ -62,6 +62,9 @@ STATUS_NUMBER: Final = (
     "transform(status, ['pass', 'insufficient', 'blind', 'hold', 'fail'], [0, 1, 2, 3, 4], 1)"
 )
 
+_CELLS: Final = 288
+"""Cells beside each other in a heat map: more cannot be told apart. A day is cut into 5 minutes."""
+
 _OUTCOME: Final = {"pass": "green", "insufficient": "#8F8F8F", "fail": "red"}
 
 
@@ -171,6 +174,7 @@ def heat(
     )
     return (
         panel.unit("percentunit")
+        .max_data_points(_CELLS)
         .calculate(False)
         .color(colour)
         .cell_gap(1)

@@ -12,7 +12,7 @@ from grafana_foundation_sdk.models.common import StackingMode
 
 from dashboards.board import QUALITY, Frame, build
 from dashboards.clickhouse_query import sql
-from dashboards.intake_rows import intake_rows
+from dashboards.intake_rows import INTAKE_ROWS
 from dashboards.panels import NEVER, PLAIN, Shown, lines, number, rows
 
 Panels = Sequence[Builder[dashboard.Panel]]
@@ -102,7 +102,7 @@ def quality(database: str) -> dashboard.Dashboard:
 def _pipeline_now(fill: partial[str]) -> Panels:
     size = (6, 4)
     ratio = "greatest(sum(events + dead + late + capped), 1)"
-    one = "FROM " + intake_rows("events", "dead", "late", "capped")
+    one = f"FROM {INTAKE_ROWS}"
     return [
         number(
             "Dead letters",
@@ -149,16 +149,12 @@ def _pipeline(fill: partial[str]) -> Panels:
             "Rows read",
             "What became of the rows, a second: counted, dead letters, late, beyond a cap. The four"
             " add up to what was read.",
-            fill(
-                """
+            fill(f"""
             SELECT $__timeInterval(seen_at) AS time, sum(events) / $__interval_s AS counted,
             sum(dead) / $__interval_s AS dead_letters, sum(late) / $__interval_s AS late_rows,
             sum(capped) / $__interval_s AS beyond_cap
-            FROM """
-                + intake_rows("seen_at", "events", "dead", "late", "capped")
-                + """
-            GROUP BY time ORDER BY time"""
-            ),
+            FROM {INTAKE_ROWS}
+            GROUP BY time ORDER BY time LIMIT 20000"""),
             "rowsps",
             stacked=StackingMode.NORMAL,
             lowest=0,
@@ -188,7 +184,7 @@ def _pipeline(fill: partial[str]) -> Panels:
             SELECT $__timeInterval(stored_at) AS time,
             quantile(0.5)(dateDiff('millisecond', window_end, toDateTime64(stored_at, 3))) AS half,
             quantile(0.99)(dateDiff('millisecond', window_end, toDateTime64(stored_at, 3))) AS p99
-            FROM {db}.windows
+            FROM {db}.traffic
             WHERE column = 'error' AND segment = 'all' AND revision = 0
             AND $__timeFilter(window_start) AND $__timeFilter(stored_at)
             GROUP BY time ORDER BY time LIMIT 20000"""),
@@ -202,12 +198,10 @@ def _pipeline(fill: partial[str]) -> Panels:
             " name.",
             fill("""
             SELECT $__timeInterval(window_start) AS time, model, sum(n) AS folded
-            FROM (SELECT model, window_start, n FROM {db}.windows
+            FROM {db}.traffic FINAL
             WHERE column = 'error' AND $__timeFilter(window_start)
             AND (version = '__other__' OR model = '__other__' OR endsWith(segment, '__other__'))
             AND window_ms = (SELECT min(window_ms) FROM {db}.newest_verdicts WHERE window_ms > 0)
-            ORDER BY revision DESC
-            LIMIT 1 BY model, version, role, segment, window_start, reference)
             GROUP BY time, model ORDER BY time, model LIMIT 20000"""),
             "short",
             lowest=0,
@@ -216,17 +210,13 @@ def _pipeline(fill: partial[str]) -> Panels:
             "Input partitions",
             "How far each partition has been read and when that was last said. A partition that"
             " is silent while others move has no traffic, or nobody reads it.",
-            fill(
-                """
+            fill(f"""
             SELECT topic, partition, max(last_offset) AS read_to, sum(messages) AS read,
             sum(events) AS counted, sum(dead) AS dead_letters, sum(late) AS late_rows,
             sum(capped) AS beyond_cap,
             toFloat64(dateDiff('second', max(seen_at), now64(3))) AS silent
-            FROM """
-                + intake_rows("*")
-                + """
-            GROUP BY topic, partition ORDER BY topic, partition LIMIT 1000"""
-            ),
+            FROM {INTAKE_ROWS}
+            GROUP BY topic, partition ORDER BY topic, partition LIMIT 1000"""),
             {
                 "read_to": Shown("none", width=120),
                 "read": Shown("short", width=100),

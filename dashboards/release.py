@@ -113,13 +113,14 @@ def release(database: str) -> dashboard.Dashboard:
                     lines(
                         "Evidence of harm",
                         "How much of the evidence that proves harm has come together, by column and"
-                        " measure. At 1 the release fails; the chance that a harmless one ever gets"
-                        " there is what was configured, for all measures together.",
+                        " measure, the most that was told in each point. At 1 the release fails;"
+                        " the chance that a harmless one ever gets there is what was configured,"
+                        " for all measures together.",
                         fill("""
                         SELECT $__timeInterval(window_end) AS time,
                         concat(column, ' ', detector) AS measure,
                         max(statistic / threshold) AS value
-                        FROM {db}.findings FINAL
+                        FROM {db}.findings
                         WHERE model = {model} AND version = {version} AND segment = {segment}
                         AND window_ms = {window} AND $__timeFilter(window_start) AND threshold > 0
                         AND startsWith(against, 'production')
@@ -283,9 +284,11 @@ def _difference(
 ) -> timeseries.Panel:
     """Production subtracted, with the interval: columns ``difference``, ``low`` and ``high``."""
     query = fill(f"""
-    SELECT $__timeInterval(window_end) AS time, argMax(effect, window_end) AS difference,
-    argMax(effect_low, window_end) AS low, argMax(effect_high, window_end) AS high
-    FROM {{db}}.findings FINAL
+    SELECT $__timeInterval(window_end) AS time,
+    argMax(effect, (window_end, revision)) AS difference,
+    argMax(effect_low, (window_end, revision)) AS low,
+    argMax(effect_high, (window_end, revision)) AS high
+    FROM {{db}}.findings
     WHERE model = {{model}} AND version = {{version}} AND segment = {{segment}}
     AND column = {column} AND window_ms = {{window}} AND detector = '{detector}'
     AND $__timeFilter(window_start)
@@ -304,11 +307,16 @@ def _arms(
     lowest: float | None = None,
     stacked: StackingMode = StackingMode.NONE,
 ) -> timeseries.Panel:
-    """A series for each release of the model."""
+    """A series for each release of the model.
+
+    Not ``FINAL``: taking the newest revision of the few rows that are wanted costs half as much.
+    """
     query = fill(f"""
     SELECT $__timeInterval(window_start) AS time, {ARM} AS release, {value} AS value
-    FROM {{db}}.windows FINAL
+    FROM (SELECT version, role, window_start, n, errors, mean, p50, p95, p99 FROM {{db}}.windows
     WHERE model = {{model}} AND segment = {{segment}} AND column = {column}
-    AND window_ms = {{window}} AND $__timeFilter(window_start) AND n > 0
+    AND window_ms = {{window}} AND $__timeFilter(window_start)
+    ORDER BY revision DESC LIMIT 1 BY version, role, window_start, reference)
+    WHERE n > 0
     GROUP BY time, release ORDER BY time, release LIMIT 20000""")
     return lines(title, read_as, query, unit, size=(8, 8), lowest=lowest, stacked=stacked)

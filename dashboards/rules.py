@@ -20,7 +20,7 @@ from grafana_foundation_sdk.models.common import DataSourceRef
 from dashboards.board import FLEET, INCIDENTS, QUALITY, RELEASE
 from dashboards.boards import BOARDS, board_json
 from dashboards.clickhouse_query import PLUGIN, ClickHouseQuery, Format, sql
-from dashboards.intake_rows import intake_rows
+from dashboards.intake_rows import INTAKE_ROWS
 from dashboards.settings import AlertSettings, GrafanaSettings
 from dashboards.standing_rows import ROLLED_BACK
 
@@ -124,7 +124,7 @@ def rules(alerts: AlertSettings) -> Iterator[Rule]:
         "driftline-error-rate",
         "Predictions fail",
         """
-        SELECT model, version, role, sum(errors) / sum(n) AS value FROM {db}.windows FINAL
+        SELECT model, version, role, sum(errors) / sum(n) AS value FROM {db}.traffic FINAL
         WHERE $__timeFilter(window_start) AND segment = 'all' AND column = 'error'
         AND window_ms = (SELECT min(window_ms) FROM {db}.newest_verdicts WHERE window_ms > 0)
         GROUP BY model, version, role HAVING sum(n) >= 100
@@ -157,11 +157,12 @@ def rules(alerts: AlertSettings) -> Iterator[Rule]:
         "Slower than production",
         """
         SELECT model, version, role, quantile(0.5)(assumeNotNull(statistic)) AS value
-        FROM {db}.findings FINAL
+        FROM (SELECT model, version, role, statistic, outcome FROM {db}.findings
         WHERE $__timeFilter(window_start) AND segment = 'all' AND column = 'latency_ms'
         AND window_ms = (SELECT min(window_ms) FROM {db}.newest_verdicts WHERE window_ms > 0)
         AND detector = 'p99_ratio' AND startsWith(against, 'production')
-        AND statistic IS NOT NULL AND outcome != 'insufficient'
+        ORDER BY revision DESC LIMIT 1 BY model, version, role, window_start, against)
+        WHERE statistic IS NOT NULL AND outcome != 'insufficient'
         GROUP BY model, version, role ORDER BY model, version, role LIMIT 5000""",
         alerts.p99_ratio,
         "5m",
@@ -200,10 +201,9 @@ def rules(alerts: AlertSettings) -> Iterator[Rule]:
     yield Rule(
         "driftline-dead-letters",
         "Events cannot be read",
-        "SELECT topic, sum(dead) / sum(events + dead + late + capped) AS value FROM "  # noqa: S608
-        + intake_rows("topic", "events", "dead", "late", "capped")
-        + """
-        GROUP BY topic HAVING sum(events + dead + late + capped) > 0 ORDER BY topic LIMIT 1000""",
+        f"""
+        SELECT topic, sum(dead) / sum(events + dead + late + capped) AS value FROM {INTAKE_ROWS}
+        GROUP BY topic HAVING sum(events + dead + late + capped) > 0 ORDER BY topic LIMIT 1000""",  # noqa: S608 - our own text
         alerts.dead_letter_ratio,
         "5m",
         False,

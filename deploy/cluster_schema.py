@@ -35,6 +35,7 @@ SHARD_BY: Final[Mapping[str, str]] = {
     "configurations": "cityHash64(configuration)",
     "dead_letters": "cityHash64(topic, partition)",
     "intake": "cityHash64(topic, partition)",
+    "intake_by_time": "cityHash64(topic, partition)",
 }
 """What decides the shard of a row; the model where nothing is said."""
 _BY_MODEL: Final = "cityHash64(model)"

@@ -386,10 +386,61 @@ changed_at DateTime64(3, 'UTC')
 """,
 )
 
-FED: tuple[Table, ...] = (NEWEST_VERDICTS, NEWEST_FINDINGS, INCIDENTS, ROLLBACKS)
-"""Tables that nobody writes: inserts into ``verdicts``, ``findings`` and ``audit`` feed them,
-through the materialized views ``<name>_feed``. The first two keep a row for 90 days after it was
-stored last, the others for ever: they are few."""
+INTAKE_BY_TIME = _table(
+    "intake_by_time",
+    "seen_at topic partition first_offset",
+    "last_offset",
+    "\n".join(f"{column.name} {column.type}" for column in INTAKE.columns),
+)
+
+TRAFFIC = _table(
+    "traffic",
+    "window_ms window_start column model version role segment reference",
+    "revision",
+    """
+window_ms UInt32
+window_start DateTime64(3, 'UTC')
+window_end DateTime64(3, 'UTC')
+column LowCardinality(String)
+model LowCardinality(String)
+version String
+role LowCardinality(String)
+segment String
+reference String
+revision UInt32
+n UInt64
+errors UInt64
+p95 Nullable(Float64)
+p99 Nullable(Float64)
+""",
+)
+
+EVIDENCE_PEAKS = _table(
+    "evidence_peaks",
+    "model version role segment window_ms span column",
+    "share",
+    _RELEASE.strip()
+    + """
+segment String
+window_ms UInt32
+span DateTime('UTC')
+column String
+share UInt32
+""",
+)
+
+FED: tuple[Table, ...] = (
+    NEWEST_VERDICTS,
+    NEWEST_FINDINGS,
+    INCIDENTS,
+    ROLLBACKS,
+    INTAKE_BY_TIME,
+    TRAFFIC,
+    EVIDENCE_PEAKS,
+)
+"""Tables that nobody writes: inserts into the tables above feed them, through the materialized
+views ``<name>_feed``. Each has a TTL of its own, in its migration; incidents and rollbacks are kept
+for ever: they are few."""
 
 TABLES: tuple[Table, ...] = (
     *(WINDOWS, FINDINGS, VERDICTS, ACTIONS, AUDIT),

@@ -78,12 +78,12 @@ def test_a_node_of_the_cluster_has_the_columns_and_keys_of_a_single_server(
     about = (
         "SELECT replaceOne(name, '_local', ''), sorting_key, partition_key FROM system.tables"
         " WHERE database = '{0}' AND engine = 'ReplacingMergeTree' AND name != 'migrations'"
-        " ORDER BY name"
+        " ORDER BY 1"
     )
     columns = (
         "SELECT replaceOne(table, '_local', ''), name, type, default_kind FROM system.columns"
         " WHERE database = '{0}' AND table NOT LIKE '%feed' AND table != 'migrations'"
-        " ORDER BY table, position"
+        " ORDER BY 1, position"
     )
     with chdb.session.Session() as session:
         for statement in script.split(";\n"):
