@@ -39,8 +39,8 @@ def test_the_heat_map_shows_the_most_that_was_told_of_a_column(
         for row in rows_of(filled, looked, name)
     }
     assert set(shown) == set(wanted)
-    for place, value in wanted.items():
-        assert shown[place] == pytest.approx(value, abs=2e-6)
+    for cell, value in wanted.items():
+        assert shown[cell] == pytest.approx(value, abs=2e-6)
 
 
 def test_the_ledger_is_counted_once_however_often_it_is_stored(

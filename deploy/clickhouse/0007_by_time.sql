@@ -1,4 +1,4 @@
--- Made by `python -m deploy.generate` from deploy/sql/0006_by_time.sql; do not change by hand.
+-- Made by `python -m deploy.generate` from deploy/sql/0007_by_time.sql; do not change by hand.
 -- For a cluster 'driftline' with the macros {shard} and {replica} and the storage policy 'driftline_tiers'.
 
 CREATE TABLE IF NOT EXISTS `driftline`.`intake_by_time_local` ON CLUSTER 'driftline'
@@ -116,4 +116,4 @@ WHERE `decides` AND `threshold` > 0 AND `statistic` IS NOT NULL AND NOT isNaN(`s
     AND `stored_at` > now('UTC') - toIntervalDay(7)
 GROUP BY `model`, `version`, `role`, `segment`, `window_ms`, `span`, `column`;
 
-INSERT INTO `driftline`.`migrations` (number, name, sha256) VALUES (6, 'by_time', '30d989024027a8b65cbb96b67bc5c3942037b28da6fec0b338ffe4ccbd63c7c8');
+INSERT INTO `driftline`.`migrations` (number, name, sha256) VALUES (7, 'by_time', '30d989024027a8b65cbb96b67bc5c3942037b28da6fec0b338ffe4ccbd63c7c8');
