@@ -10,12 +10,14 @@ from grafana_foundation_sdk.models import dashboard
 from dashboards.board import DRIFT, Frame, address, build
 from dashboards.clickhouse_query import sql
 from dashboards.panels import LIMIT, NEVER, Shown, bars, heat, lines, number, rows
+from dashboards.window_rows import window_rows
 
 SHARE = "statistic / threshold"
 
 PLACE = """model = {model} AND version = {version} AND role = {role} AND segment = {segment}"""
 NEWEST = f"{PLACE} AND window_end >= $__fromTime AND threshold > 0"
 COLUMN = f"{PLACE} AND column = {{column}} AND window_ms = {{window}}"
+COLUMN_IN_TIME = f"{COLUMN} AND $__timeFilter(window_start)"
 
 CLASSICAL = (
     "'psi', 'jensen_shannon', 'hellinger', 'kolmogorov_smirnov', 'wasserstein', 'chi_square',"
@@ -144,8 +146,8 @@ def drift(database: str) -> dashboard.Dashboard:
                         SELECT $__timeInterval(window_start) AS time,
                         sum(n * mean) / sum(n) AS average,
                         max(p50) AS half, max(p95) AS `95 %`, max(p99) AS `99 %`
-                        FROM {{db}}.windows FINAL
-                        WHERE {COLUMN} AND n > 0 AND $__timeFilter(window_start)
+                        FROM {window_rows("window_start, n, mean, p50, p95, p99", COLUMN_IN_TIME)}
+                        WHERE n > 0
                         GROUP BY time HAVING average IS NOT NULL ORDER BY time LIMIT 20000"""),
                         "short",
                     ),
@@ -227,11 +229,6 @@ def _heat_map() -> str:
     GROUP BY time, column ORDER BY time, column LIMIT 50000"""
 
 
-_ROWS = f"""
-    SELECT reference, histogram, n, categories, window_start FROM {{db}}.windows FINAL
-    WHERE {COLUMN} AND $__timeFilter(window_start) AND notEmpty(histogram)"""
-
-
 def _histogram() -> str:
     """Counts per bin of the newest reference, beside what that reference's file says.
 
@@ -257,7 +254,8 @@ def _histogram() -> str:
     if(empty(before), NULL,
     if(i > length(before), before_n - arraySum(before), before[i]) / before_n) AS reference
     FROM (SELECT reference, sumForEach(histogram) AS now, sum(n) AS n
-    FROM ({_ROWS}) GROUP BY reference ORDER BY max(window_start) DESC LIMIT 1) AS w
+    FROM {window_rows("reference, histogram, n, window_start", COLUMN_IN_TIME)}
+    WHERE notEmpty(histogram) GROUP BY reference ORDER BY max(window_start) DESC LIMIT 1) AS w
     INNER JOIN (SELECT reference, content FROM {{db}}.references FINAL WHERE model = {{model}}) AS r
     USING (reference)
     ARRAY JOIN arrayEnumerate(labels) AS i
@@ -267,6 +265,6 @@ def _histogram() -> str:
 def _categories() -> str:
     return f"""
     SELECT category, sum(count) AS total, total / greatest(sum(total) OVER (), 1) AS share
-    FROM ({_ROWS.replace(" AND notEmpty(histogram)", "")})
+    FROM {window_rows("categories", COLUMN_IN_TIME)}
     ARRAY JOIN mapKeys(categories) AS category, mapValues(categories) AS count
     GROUP BY category ORDER BY total DESC, category LIMIT 50"""

@@ -14,10 +14,14 @@ from dashboards.board import QUALITY, Frame, build
 from dashboards.clickhouse_query import sql
 from dashboards.intake_rows import INTAKE_ROWS
 from dashboards.panels import NEVER, PLAIN, Shown, lines, number, rows
+from dashboards.window_rows import window_rows
 
 Panels = Sequence[Builder[dashboard.Panel]]
 
 LATE_STEPS = (("green", None), ("#EAB839", 300.0), ("red", 900.0))
+PLACE = """model = {model} AND version = {version} AND role = {role}
+    AND segment = {segment} AND window_ms = {window} AND $__timeFilter(window_start)"""
+
 RATIO_STEPS = (("green", None), ("#EAB839", 0.001), ("red", 0.01))
 
 
@@ -31,6 +35,9 @@ def quality(database: str) -> dashboard.Dashboard:
         " every row that was read: counted, dead-lettered, late, or beyond a cap.",
         ("model", "version", "role", "segment", "window"),
         hours=3,
+    )
+    found = window_rows(
+        "column, kind, n, nulls, errors, min, max", f"{PLACE} AND column != 'error'", "column"
     )
     return build(
         frame,
@@ -72,15 +79,12 @@ def quality(database: str) -> dashboard.Dashboard:
                     rows(
                         "Columns in the time shown",
                         "Sums over the time shown, columns with most missing values first.",
-                        fill("""
+                        fill(f"""
                         SELECT column, any(kind) AS type, sum(n) AS total,
                         sum(nulls) / greatest(sum(n + nulls + errors), 1) AS missing,
                         sum(errors) / greatest(sum(n + nulls + errors), 1) AS wrong_type,
                         min(min) AS lowest, max(max) AS highest
-                        FROM {db}.windows FINAL
-                        WHERE model = {model} AND version = {version} AND role = {role}
-                        AND segment = {segment} AND window_ms = {window} AND column != 'error'
-                        AND $__timeFilter(window_start)
+                        FROM {found}
                         GROUP BY column
                         ORDER BY missing DESC, wrong_type DESC, column LIMIT 1000"""),
                         {
@@ -251,12 +255,13 @@ def _pipeline(fill: partial[str]) -> Panels:
 
 def _by_column(value: str, further: str = "AND column != 'error'") -> str:
     """Series of the columns of one release in which ``value`` was largest."""
-    place = f"""model = {{model}} AND version = {{version}} AND role = {{role}}
-    AND segment = {{segment}} AND window_ms = {{window}} AND $__timeFilter(window_start)
-    {further}"""
+    figures = "column, window_start, n, nulls, errors"
+    if "histogram" in value:
+        figures += ", histogram"
+    found = window_rows(figures, f"{PLACE} {further}", "column")
     return f"""
     SELECT $__timeInterval(window_start) AS time, column, {value} AS value
-    FROM {{db}}.windows FINAL WHERE {place}
-    AND column IN (SELECT column FROM {{db}}.windows FINAL WHERE {place}
+    FROM {found}
+    WHERE column IN (SELECT column FROM {found}
     GROUP BY column HAVING {value} > 0 ORDER BY {value} DESC, column LIMIT 15)
     GROUP BY time, column HAVING isFinite(value) ORDER BY time, column LIMIT 20000"""
