@@ -14,7 +14,7 @@ from typing import Any, Final
 
 SET_BY_CHART: Final[Mapping[str, tuple[str, ...]]] = {
     "KafkaSettings": ("bootstrap",),
-    "StoreSettings": ("url", "password", "password_file", "reader_password_file"),
+    "StoreSettings": ("url", "password", "password_file", "reader_password_file", "ca_file"),
     "ServeSettings": ("host", "port", "token_file", "tls_cert_file", "tls_key_file"),
 }
 """Keys that come from other values of the chart, or from Secrets, by the class that has them."""

@@ -58,10 +58,12 @@ class StoreSettings:
 
     ``url``: ``embedded``, or ``http(s)://user@host:port`` of a ClickHouse server. A password is
     not part of it: it comes from ``password_file``, else ``password``, else the environment
-    variable DRIFTLINE_STORE_PASSWORD. ``reader_password_file`` holds the password of the read-only
-    user ``grafana_reader``: a server gets that user only if it is set, the embedded store has it
-    always and asks for a password only if it is set. ``path``: directory of the embedded store;
-    ``http_port``: where it answers ClickHouse's HTTP protocol on loopback (0: a free port).
+    variable DRIFTLINE_STORE_PASSWORD. ``ca_file``: the authority (PEM) that signed the certificate
+    of an ``https`` server; without it the usual ones are trusted. ``reader_password_file`` holds
+    the password of the read-only user ``grafana_reader``: a server gets that user only if it is
+    set, the embedded store has it always and asks for a password only if it is set. ``path``:
+    directory of the embedded store; ``http_port``: where it answers ClickHouse's HTTP protocol on
+    loopback (0: a free port).
     """
 
     __pydantic_config__: ClassVar[ConfigDict] = {"extra": "forbid"}
@@ -70,6 +72,7 @@ class StoreSettings:
     password: str = field(default="", repr=False)
     password_file: str = ""
     reader_password_file: str = ""
+    ca_file: str = ""
     database: str = DATABASE
     path: str = "var/store"
     http_port: int = 8123
@@ -89,6 +92,8 @@ class StoreSettings:
             raise ValueError("store.url must be 'embedded' or http(s)://user@host:port")
         if parts.password is not None:
             raise ValueError("store.url must not hold a password: use store.password_file")
+        if self.ca_file and parts.scheme != "https":
+            raise ValueError("store.ca_file is for an https store.url")
 
     @property
     def is_embedded(self) -> bool:
@@ -122,8 +127,10 @@ def connect(settings: StoreSettings) -> Client:
 
     The embedded store has one owner and is opened with sinks.embedded_store.EmbeddedStore; asked
     for it, this connects to the owner's HTTP port. Raises Retryable if nobody answers, Permanent
-    if the server refuses us.
+    if the server refuses us or ``ca_file`` cannot be read.
     """
+    if settings.ca_file and not Path(settings.ca_file).is_file():
+        raise Permanent(f"The file {settings.ca_file} is not there. Check store.ca_file.")
     if settings.is_embedded:
         scheme, host, port, user = "http", "127.0.0.1", settings.http_port, "default"
     else:
@@ -138,6 +145,7 @@ def connect(settings: StoreSettings) -> Client:
             port=port,
             username=user,
             password=settings.read_password(),
+            ca_cert=settings.ca_file or None,
             connect_timeout=max(1, settings.connect_timeout_ms // 1000),
             send_receive_timeout=max(1, settings.insert_timeout_ms // 1000),
             query_retries=0,

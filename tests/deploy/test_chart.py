@@ -30,6 +30,7 @@ EVERYTHING = (
     "prometheusRule.enabled=true",
     "deliverSecrets={pagerduty}",
     "store.readerPasswordSecret.name=reader",
+    "store.ca.secret=store-ca",
     "roles.summarize.autoscaling.enabled=true",
     "roles.judge.autoscaling.enabled=true",
     "roles.judge.autoscaling.kind=hpa",
@@ -139,6 +140,7 @@ def test_what_the_configuration_names_is_mounted_where_it_is_read(render: Render
             assert plain["serve"][key] in by_role["serve"]
         for role in ("store", "serve"):
             assert plain["store"]["password_file"] in by_role[role]
+            assert plain["store"]["ca_file"] in by_role[role]
 
 
 def test_only_the_role_that_needs_a_secret_has_it(render: Render) -> None:
@@ -156,8 +158,8 @@ def test_only_the_role_that_needs_a_secret_has_it(render: Render) -> None:
         "summarize": {ca},
         "judge": {ca},
         "deliver": {ca, "pagerduty"},
-        "store": {ca, "driftline-clickhouse", "reader"},
-        "serve": {ca, "driftline-clickhouse", "driftline-tokens", "serve-tls"},
+        "store": {ca, "driftline-clickhouse", "store-ca", "reader"},
+        "serve": {ca, "driftline-clickhouse", "store-ca", "driftline-tokens", "serve-tls"},
     }
 
 
@@ -224,6 +226,10 @@ def test_only_deliver_may_call_the_outside(render: Render) -> None:
         "roles.summarize.autoscaling.min=0",
         "kafka.securityProtocol=TLS",
         "config.kafka.bootstrap=elsewhere:9092",
+        "config.tiem.pane=5s",
+        "config.judge.blind_aftre=3m",
+        "config.inputs[0].topik=predictions",
+        "config.metrics.port=9000",
         "prometheusRule.runbook=https://wiki.example/a b",
     ],
 )
@@ -231,7 +237,9 @@ def test_wrong_values_are_refused(
     have: Callable[[str], Path], run: Callable[..., str], chart: Path, wrong: str
 ) -> None:
     good = ("--set", "kafka.bootstrap=k:9094", "--set", "store.url=https://driftline@c:8443")
-    run(have("helm"), "template", "dl", chart, *good, "--set", wrong, fails=True)
+    said = run(have("helm"), "template", "dl", chart, *good, "--set", wrong, fails=True)
+    # By its name or by that of the section it is in, so that nobody has to search.
+    assert any(part in said for part in wrong.partition("=")[0].split(".")[-2:])
 
 
 def test_the_boards_in_the_chart_are_the_generated_ones(render: Render, repository: Path) -> None:

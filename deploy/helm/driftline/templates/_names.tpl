@@ -50,6 +50,9 @@ app.kubernetes.io/component: {{ .role }}
 {{- if .Values.store.passwordSecret.name -}}
 {{- $_ := set $store "password_file" "/etc/driftline/store/password" -}}
 {{- end -}}
+{{- if .Values.store.ca.secret -}}
+{{- $_ := set $store "ca_file" "/etc/driftline/store-ca/ca.crt" -}}
+{{- end -}}
 {{- $serve := dict "host" "0.0.0.0" "port" (int .Values.serve.port) -}}
 {{- if not .Values.serve.open -}}
 {{- $_ := set $serve "token_file" "/etc/driftline/tokens/tokens" -}}

@@ -121,6 +121,9 @@ spec:
         {{- if eq $values.kafka.securityProtocol "SSL" }}
         - {name: kafka-user, mountPath: /etc/driftline/kafka-user, readOnly: true}
         {{- end }}
+        {{- if and $withStore $values.store.ca.secret }}
+        - {name: store-ca, mountPath: /etc/driftline/store-ca, readOnly: true}
+        {{- end }}
         {{- if and $withStore $values.store.passwordSecret.name }}
         - {name: store-password, mountPath: /etc/driftline/store, readOnly: true}
         {{- end }}
@@ -164,6 +167,12 @@ spec:
         items:
           - {key: {{ $values.kafka.user.certificateKey }}, path: user.crt}
           - {key: {{ $values.kafka.user.privateKeyKey }}, path: user.key}
+    {{- end }}
+    {{- if and $withStore $values.store.ca.secret }}
+    - name: store-ca
+      secret:
+        secretName: {{ $values.store.ca.secret }}
+        items: [{key: {{ $values.store.ca.key }}, path: ca.crt}]
     {{- end }}
     {{- if and $withStore $values.store.passwordSecret.name }}
     - name: store-password
