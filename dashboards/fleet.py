@@ -15,6 +15,8 @@ from dashboards.standing_rows import OPEN_INCIDENTS, STANDINGS
 MATCHES = "positionCaseInsensitive(model, {filter}) > 0"
 SEEN = f"as_of >= $__fromTime AND {MATCHES}"
 
+SEVERITY = "['fail', 'hold', 'blind', 'insufficient', 'pass']"
+
 SHARE = "statistic / threshold"
 """How close a finding is to what fails it: 1 is reached. For drift by evidence the threshold is the
 false-alarm budget itself."""
@@ -84,6 +86,34 @@ def fleet(database: str) -> dashboard.Dashboard:
                         steps=(("green", None), ("#EAB839", 300), ("red", 900)),
                     ),
                     rows(
+                        "Models",
+                        "One row a model, the worst on top: the worst verdict of its releases, what"
+                        " is closest to a limit in any of them, and how many predictions a second"
+                        " it made in the time shown. p95 and p99 are those of its slowest release.",
+                        fill(_models()),
+                        {
+                            "model": Shown(
+                                link=("Open the model", address(RELEASE, model="model"))
+                            ),
+                            "status": Shown(words=True, width=100),
+                            "releases": Shown("none", width=90),
+                            "worst": Shown("percentunit", LIMIT, width=90, decimals=0),
+                            "worst_column": Shown(link=drift_link),
+                            "budget": Shown("percentunit", LIMIT, width=90, decimals=0),
+                            "incidents": Shown(
+                                "none",
+                                NEVER,
+                                width=90,
+                                link=("Open the incidents", address(INCIDENTS)),
+                            ),
+                            "traffic": Shown("reqps", width=100),
+                            "p95": Shown("ms", width=90),
+                            "p99": Shown("ms", width=90),
+                            "as_of": Shown("dateTimeAsIso", width=160),
+                        },
+                        size=(24, 8),
+                    ),
+                    rows(
                         "Releases",
                         "One row a release, the worst on top. `worst` is how close the newest"
                         " findings are to a limit (1: reached) and in which column; `budget` is the"
@@ -103,7 +133,7 @@ def fleet(database: str) -> dashboard.Dashboard:
                         WHERE window_end >= $__fromTime AND threshold > 0 AND {MATCHES}
                         GROUP BY model, version, role) AS f USING (model, version, role)
                         LEFT JOIN ({OPEN_INCIDENTS}) AS a USING (model, version, role)
-                        ORDER BY indexOf(['fail', 'hold', 'blind', 'insufficient', 'pass'], status),
+                        ORDER BY indexOf({SEVERITY}, status),
                         worst DESC, model, version, role LIMIT 500"""),
                         {
                             "model": Shown(link=release_link),
@@ -188,6 +218,31 @@ def fleet(database: str) -> dashboard.Dashboard:
         ],
         database,
     )
+
+
+def _models() -> str:
+    return f"""
+    SELECT v.model AS model, v.status AS status, v.releases AS releases, f.worst AS worst,
+    f.column AS worst_column, f.version AS version, f.role AS role, f.budget AS budget,
+    a.open AS incidents, t.traffic AS traffic, v.p95 AS p95, v.p99 AS p99, v.newest AS as_of
+    FROM (SELECT model, {SEVERITY}[min(indexOf({SEVERITY}, status))] AS status,
+    count() AS releases, max(p95_latency_ms) AS p95, max(p99_latency_ms) AS p99,
+    max(as_of) AS newest FROM ({STANDINGS}) WHERE {SEEN} GROUP BY model) AS v
+    LEFT JOIN (SELECT model, max({SHARE}) AS worst, argMax(column, {SHARE}) AS column,
+    argMax(version, {SHARE}) AS version, argMax(role, {SHARE}) AS role,
+    maxIf(statistic, startsWith(detector, 'drift')) AS budget
+    FROM {{db}}.newest_findings FINAL
+    WHERE window_end >= $__fromTime AND threshold > 0 AND {MATCHES} GROUP BY model) AS f
+    USING (model)
+    LEFT JOIN (SELECT model, sum(open) AS open FROM ({OPEN_INCIDENTS}) GROUP BY model) AS a
+    USING (model)
+    LEFT JOIN (SELECT model,
+    sum(n) / greatest(dateDiff('second', $__fromTime, $__toTime), 1) AS traffic
+    FROM {{db}}.traffic FINAL
+    WHERE $__timeFilter(window_start) AND segment = 'all' AND column = 'error'
+    AND window_ms = (SELECT min(window_ms) FROM {{db}}.newest_verdicts WHERE window_ms > 0)
+    GROUP BY model) AS t USING (model)
+    ORDER BY indexOf({SEVERITY}, status), worst DESC, model LIMIT 500"""
 
 
 def _by_model(value: str, column: str = "error") -> str:

@@ -72,5 +72,34 @@ def test_traffic_is_that_of_the_newest_windows(
     assert shown == pytest.approx(wanted)
 
 
+def test_a_model_has_one_row_with_the_worst_of_its_releases(
+    filled: EmbeddedStore, recorded: RecordingLine, seen: Range
+) -> None:
+    models = rows_of(filled, seen, "driftline-fleet / panel / Models")
+    releases = rows_of(filled, seen, "driftline-fleet / panel / Releases")
+    assert {row["model"] for row in models} == {row["model"] for row in releases}
+    assert len(models) == 2
+    grave = ["fail", "hold", "blind", "insufficient", "pass"]
+    for model in models:
+        own = [row for row in releases if row["model"] == model["model"]]
+        assert int(model["releases"]) == len(own) == 3
+        assert model["status"] == min((row["status"] for row in own), key=grave.index)
+        worst = max(own, key=lambda row: row["worst"] or 0)
+        assert (model["worst"], model["worst_column"]) == (worst["worst"], worst["worst_column"])
+        assert (model["version"], model["role"]) == (worst["version"], worst["role"])
+        assert model["budget"] == max(row["budget"] or 0 for row in own)
+        assert model["p99"] == max(row["p99"] for row in own)
+    lengths = {row["window_ms"] for row in recorded.rows[WINDOWS]}
+    counted: dict[tuple[Any, ...], int] = {
+        tuple(row[key] for key in WINDOWS.key): row["n"]
+        for row in sorted(recorded.rows[WINDOWS], key=lambda row: row["revision"])
+        if (row["segment"], row["column"], row["window_ms"]) == ("all", "error", min(lengths))
+    }
+    wanted = sum(n for key, n in counted.items() if key[0] != "fraud")
+    hostile = next(row for row in models if row["model"] != "fraud")
+    seconds = (seen.to_ms - seen.from_ms) / 1000
+    assert hostile["traffic"] * seconds == pytest.approx(wanted)
+
+
 def _epoch_s(time: str) -> int:
     return int(datetime.fromisoformat(time).replace(tzinfo=UTC).timestamp())
