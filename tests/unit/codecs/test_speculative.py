@@ -189,7 +189,7 @@ def test_until_kernels_are_ready_everything_is_read_without_them() -> None:
     made = Kernels(lambda *_: (0, 0), CompiledKernels(lambda *_: None, lambda *_: None))
 
     def slow() -> Kernels:
-        assert may_load.wait(10)
+        assert may_load.wait(120)
         return made
 
     loader = Loader(slow, lambda: None)
@@ -208,7 +208,7 @@ def test_only_the_background_waits_until_the_kernels_are_prepared() -> None:
     made = Kernels(lambda *_: (0, 0), CompiledKernels(lambda *_: None, lambda *_: None))
 
     def slow() -> None:
-        assert may_go.wait(10)
+        assert may_go.wait(120)
 
     loader = Loader(lambda: made, slow)
     loader.warm_up()
