@@ -10,6 +10,7 @@ from typing import Final
 
 from detectors.finding import Outcome
 from detectors.release import Release
+from detectors.verdict import Status
 from sinks.console.store_view import StoreView, Told
 from sinks.verdict_board import Answer, Standing
 
@@ -18,13 +19,15 @@ MOST_DECIDING: Final = 4
 _RELEASE: Final = "model = {model:String} AND version = {version:String} AND role = {role:String}"
 
 SINCE: Final = f"""
-WITH (SELECT argMax(status, sequence) FROM {{db}}.verdicts WHERE {_RELEASE}) AS newest,
-    (SELECT max(as_of) FROM {{db}}.verdicts WHERE {_RELEASE} AND status != newest) AS another
-SELECT newest, toUnixTimestamp64Milli(min(as_of)) FROM {{db}}.verdicts
-WHERE {_RELEASE} AND as_of > another
-GROUP BY newest
+SELECT toUnixTimestamp64Milli(min(as_of)) FROM {{db}}.verdicts
+WHERE {_RELEASE} AND status = {{said:String}} AND as_of > (
+    SELECT max(as_of) FROM {{db}}.verdicts
+    WHERE {_RELEASE} AND status NOT IN ({{said:String}}, {{also:String}})
+)
+HAVING count() > 0
 """
-"""Without FINAL: a verdict that is stored twice changes none of this."""
+"""Without FINAL: a verdict that is stored twice changes none of this. ``also``: what may have been
+stored after it without being news: a release that was rolled back falls silent."""
 
 DECIDING: Final = f"""
 SELECT segment, column, detector, outcome, statistic / threshold AS share, effect, effect_low,
@@ -61,8 +64,8 @@ class Deciding:
 class Lead:
     """The verdict of one release. ``words``: its reasons as sentences, without the figures of
     findings. ``deciding``: the findings that fail, or where none does those that come closest.
-    ``since_ms``: the event time from which on the stored
-    verdicts say the same; None where they say something else, or where there are none."""
+    ``since_ms``: the event time from which on the stored verdicts
+    say the same; None where they say something else, or where there are none."""
 
     standing: Standing
     answer: Answer
@@ -81,14 +84,17 @@ def read_lead(
         return None
     standing, answer = pair
     release = {"model": focus.model, "version": focus.version, "role": focus.role.value}
-    since, newest = store.told(SINCE, release), store.told(DECIDING, release)
+    said = answer.status.value
+    also = Status.BLIND.value if answer.rollback else said
+    since = store.told(SINCE, {**release, "said": said, "also": also})
+    newest = store.told(DECIDING, release)
     closest = tuple(Deciding(*row) for row in newest)
     failing = tuple(each for each in closest if each.outcome == Outcome.FAIL)
     return Lead(
         standing,
         answer,
         tuple(each for each in answer.reasons if each not in standing.failing),
-        next((int(at) for status, at in since if status == answer.status.value), None),
+        next((int(at) for (at,) in since), None),
         failing or closest,
         (since, newest),
     )

@@ -14,6 +14,7 @@ from typing import Final
 NAME_CHARS: Final = 60
 REASON_CHARS: Final = 300
 NOTHING: Final = "–"
+_LONG_MS: Final = 10_000
 """Shown where there is no figure: an empty cell could be taken for a zero."""
 
 _SECOND, _MINUTE, _HOUR, _DAY = 1_000, 60_000, 3_600_000, 86_400_000
@@ -105,11 +106,13 @@ def duration(ms: float | None) -> str:
 
 
 def milliseconds(value: float | None) -> str:
-    """A latency.
+    """A latency; from ten seconds on in seconds.
 
-    >>> milliseconds(1234.5), milliseconds(0.123), milliseconds(None)
-    ('1,234 ms', '0.123 ms', '–')
+    >>> milliseconds(1234.5), milliseconds(26_480.0), milliseconds(0.123), milliseconds(None)
+    ('1,234 ms', '26.5 s', '0.123 ms', '–')
     """
+    if value is not None and value >= _LONG_MS:
+        return f"{number(value / 1000)} s"
     text = number(value)
     return text if text == NOTHING else f"{text} ms"
 

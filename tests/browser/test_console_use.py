@@ -222,6 +222,14 @@ def test_on_a_telephone_the_verdict_and_its_reason_need_no_scrolling(
         for name, places in (
             ("", ("#releases tbody tr:first-child .status", "#releases tbody tr:first-child .why")),
             (f"release?model={MODEL}", ("#verdict .status", "#verdict .because")),
+            (
+                "incidents",
+                (
+                    "#open tbody tr:first-child .why",
+                    "#open tbody tr:first-child [data-label=severity]",
+                    "#open tbody tr:first-child [data-label='told as']",
+                ),
+            ),
             (f"drift?model={MODEL}", ("#verdict .status", "#verdict .because")),
         ):
             seen.page.goto(url + name)

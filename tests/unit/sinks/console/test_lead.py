@@ -65,12 +65,14 @@ def board(status: Status) -> VerdictBoard:
 
 def store(status: str, *rows: Sequence[Any]) -> StoreView:
     def ask(sql: str, parameters: Mapping[str, Any]) -> Sequence[Sequence[Any]]:
-        assert parameters == {"model": "fraud", "version": "2", "role": "canary"}
-        asked: dict[str, Sequence[Sequence[Any]]] = {
-            SINCE.replace("{db}", "`driftline`"): [(status, NOW - 90_000)],
-            DECIDING.replace("{db}", "`driftline`"): list(rows),
-        }
-        return asked[sql]
+        release = {"model": "fraud", "version": "2", "role": "canary"}
+        if sql == DECIDING.replace("{db}", "`driftline`"):
+            assert parameters == release
+            return list(rows)
+        assert sql == SINCE.replace("{db}", "`driftline`")
+        said = parameters["said"]
+        assert parameters == {**release, "said": said, "also": said}
+        return [(NOW - 90_000,)] if said == status else []
 
     return StoreView(ask, lambda: 0.0, "driftline")
 
