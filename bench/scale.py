@@ -264,7 +264,7 @@ def document(m: Measured, loads: tuple[Load, ...] = LOADS, margin: Margin | None
                 ("judge, processes", lambda each: f"{each.judges}"),
                 ("judge, memory of all together, GB", lambda each: f"{each.judge_gb:.1f}"),
                 ("rows stored a second", lambda each: f"{each.rows_s:,.0f}"),
-                ("store and engine, cores", lambda each: f"{each.store_cores:.2f}"),
+                ("store and engine, cores", lambda each: f"{each.store_cores:.1g}"),
                 ("results on Kafka's disks, GB", lambda each: f"{each.result_kafka_gb:,.0f}"),
                 ("ClickHouse, GB a day and replica", lambda each: f"{each.disk_gb_day:,.1f}"),
                 ("the same for 400 days, TB", lambda each: f"{each.disk_gb_day * 0.4:,.1f}"),

@@ -64,8 +64,8 @@ class Deciding:
 class Lead:
     """The verdict of one release. ``words``: its reasons as sentences, without the figures of
     findings. ``deciding``: the findings that fail, or where none does those that come closest.
-    ``since_ms``: the event time from which on the stored verdicts
-    say the same; None where they say something else, or where there are none."""
+    ``since_ms``: the event time from which on the stored verdicts say the same; None where they say
+    something else, or where there are none."""
 
     standing: Standing
     answer: Answer

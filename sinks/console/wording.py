@@ -14,8 +14,8 @@ from typing import Final
 NAME_CHARS: Final = 60
 REASON_CHARS: Final = 300
 NOTHING: Final = "–"
-_LONG_MS: Final = 10_000
 """Shown where there is no figure: an empty cell could be taken for a zero."""
+_LONG_MS: Final = 10_000
 
 _SECOND, _MINUTE, _HOUR, _DAY = 1_000, 60_000, 3_600_000, 86_400_000
 _UNITS: Final = ((_DAY, "d"), (_HOUR, "h"), (_MINUTE, "min"), (_SECOND, "s"))
