@@ -14,6 +14,7 @@ import msgspec
 
 from detectors.layout import Layout
 from detectors.summary import Summaries
+from streams.sketch_bytes import sketch_bytes
 from streams.wire import Group, Packed, pack
 
 _ENTRY_BYTES = 12
@@ -44,8 +45,8 @@ def in_parts(group: Group, layout: Layout, most_bytes: int) -> Iterator[tuple[Gr
 def _sizes(packed: Packed) -> dict[str, int]:
     """Of the part of each column beside the vector."""
     sizes = {
-        name: len(name) + len(keys) + len(counts) + 2 * _ENTRY_BYTES
-        for name, (keys, counts) in packed.sketches.items()
+        name: len(name) + sketch_bytes(sketch) + 2 * _ENTRY_BYTES
+        for name, sketch in packed.sketches.items()
     }
     for name, (counts, _, _) in packed.categories.items():
         here = len(name) + sum(map(_bytes, counts)) + _ENTRY_BYTES * (len(counts) + 2)

@@ -26,6 +26,7 @@ from detectors.release import Release, Role
 from detectors.sketch import Sketch
 from detectors.summary import Summaries
 from detectors.verdict import Status, Verdict
+from streams.sketch_bytes import PackedSketch, is_sketch, pack_sketch, unpack_sketches
 from streams.timeline import NEVER
 
 VERSION = 1
@@ -42,7 +43,7 @@ class Packed(msgspec.Struct, array_like=True, frozen=True):
 
     vector: memoryview
     extremes: memoryview
-    sketches: dict[str, tuple[memoryview, memoryview]]
+    sketches: dict[str, PackedSketch]
     categories: dict[str, tuple[dict[str, int], int, int]]
 
 
@@ -133,10 +134,7 @@ def pack(summaries: Summaries) -> Packed:
     return Packed(
         _bytes(summaries.vector, "<i8"),
         _bytes(summaries.extremes, "<f8"),
-        {
-            name: (_bytes(sketch.keys, "<i4"), _bytes(sketch.counts, "<i8"))
-            for name, sketch in sorted(summaries.sketches.items())
-        },
+        {name: pack_sketch(sketch) for name, sketch in sorted(summaries.sketches.items())},
         {
             name: (dict(sorted(counts.counts.items())), counts.other, counts.cap)
             for name, counts in sorted(summaries.categories.items())
@@ -153,6 +151,8 @@ def check(packed: Packed, layout: Layout) -> None:
     integers, numbers = len(packed.vector) // 8, len(packed.extremes) // 8
     if integers != layout.width or numbers != 2 * len(layout.columns):
         raise Unreadable(f"summaries of {integers} integers do not fit a layout of {layout.width}")
+    if not all(map(is_sketch, packed.sketches.values())):
+        raise Unreadable("summaries with a sketch whose keys and counts differ in number")
 
 
 def events_of(packed: Packed) -> int:
@@ -165,16 +165,15 @@ def unpack(packed: Packed, layout: Layout) -> Summaries:
     check(packed, layout)
     vector = np.frombuffer(packed.vector, "<i8").astype(np.int64)
     extremes = np.frombuffer(packed.extremes, "<f8").astype(np.float64)
+    sizes, keys, counts = unpack_sketches(list(packed.sketches.values()))
+    ends = np.cumsum(sizes).tolist()
     return Summaries(
         layout,
         vector,
         extremes.reshape(2, len(layout.columns)),
         {
-            name: Sketch(
-                np.frombuffer(keys, "<i4").astype(np.int32),
-                np.frombuffer(counts, "<i8").astype(np.int64),
-            )
-            for name, (keys, counts) in packed.sketches.items()
+            name: Sketch(keys[end - size : end], counts[end - size : end])
+            for name, size, end in zip(packed.sketches, sizes, ends, strict=True)
         },
         {
             name: CategoryCounts(counts, other, cap)
@@ -186,19 +185,17 @@ def unpack(packed: Packed, layout: Layout) -> Summaries:
 def unpack_all(packed: Sequence[Packed], layout: Layout) -> Blocks:
     """Of one layout, at least one, each checked before: in one step."""
     columns = len(layout.columns)
-    sketched = [
-        (at, name, *sketch)
-        for at, block in enumerate(packed)
-        for name, sketch in block.sketches.items()
-    ]
+    sizes, keys, counts = unpack_sketches(
+        [sketch for block in packed for sketch in block.sketches.values()]
+    )
     return Blocks(
         layout,
         _joined([block.vector for block in packed], "<i8").reshape(len(packed), layout.width),
         _joined([block.extremes for block in packed], "<f8").reshape(len(packed), 2, columns),
-        [(at, name) for at, name, _, _ in sketched],
-        [len(keys) // 4 for _, _, keys, _ in sketched],
-        _joined([keys for _, _, keys, _ in sketched], "<i4"),
-        _joined([counts for _, _, _, counts in sketched], "<i8"),
+        [(at, name) for at, block in enumerate(packed) for name in block.sketches],
+        sizes,
+        keys,
+        counts,
         [
             (at, {name: CategoryCounts(*counts) for name, counts in block.categories.items()})
             for at, block in enumerate(packed)
