@@ -21,6 +21,7 @@ from bench import (
     peers,
     scaling,
     store,
+    wire,
 )
 
 BENCHMARKS = {
@@ -38,6 +39,7 @@ BENCHMARKS = {
     "peers": peers.run,
     "scaling": scaling.run,
     "store": store.run,
+    "wire": wire.run,
 }
 
 
