@@ -20,6 +20,7 @@ from bench import (
     memory,
     peers,
     scaling,
+    startup,
     store,
     wire,
 )
@@ -38,6 +39,7 @@ BENCHMARKS = {
     "memory": memory.run,
     "peers": peers.run,
     "scaling": scaling.run,
+    "startup": startup.run,
     "store": store.run,
     "wire": wire.run,
 }
