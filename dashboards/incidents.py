@@ -86,7 +86,7 @@ def incidents(database: str) -> dashboard.Dashboard:
                         SELECT a.model AS model, a.version AS version, a.role AS role,
                         v.status AS status, a.told_as AS cause, a.severity AS severity,
                         a.owner AS owner, a.taken_up_by AS taken_by, a.since AS since,
-                        a.open AS pages, v.reason AS reason
+                        a.open AS pages, if(v.reason = '', a.why, v.reason) AS reason
                         FROM ({OPEN_INCIDENTS}) AS a LEFT JOIN ({STANDINGS}) AS v
                         USING (model, version, role)
                         WHERE {MATCHES} ORDER BY since, model, version, role LIMIT 200"""),
@@ -103,7 +103,10 @@ def incidents(database: str) -> dashboard.Dashboard:
                         "Every incident that was open in the time shown, with what became of it:"
                         " from the first bad verdict or alert to its end. Pages are those about"
                         " this release; several releases that are ill alike share theirs, which is"
-                        " `known_as`. An incident that nobody was told of has the cause `nothing`.",
+                        " `known_as`. An incident that nobody was told of has the cause `nothing`;"
+                        " `undelivered` is a rollback that does not reach its deployer,"
+                        " `receiver_gone` a receiver that wants no messages, `begun_silent` a"
+                        " release that began and logs nothing.",
                         fill(f"""
                         SELECT opened_at AS opened, model, version, role, state, cause, severity,
                         team AS owner, pages, taken_by,

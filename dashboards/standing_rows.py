@@ -30,7 +30,8 @@ that failed: not blind, which would ask people to look for what is not there."""
 OPEN_INCIDENTS: Final = """
     SELECT model, version, role, sum(i.pages) AS open, min(i.opened_at) AS since,
     argMin(i.cause, i.opened_at) AS told_as, argMin(i.severity, i.opened_at) AS severity,
-    argMin(i.team, i.opened_at) AS owner, argMin(i.taken_by, i.opened_at) AS taken_up_by
+    argMin(i.team, i.opened_at) AS owner, argMin(i.taken_by, i.opened_at) AS taken_up_by,
+    argMin(i.reason, i.opened_at) AS why
     FROM {db}.incidents AS i FINAL WHERE i.state = 'open' AND i.cause != 'nothing'
     GROUP BY model, version, role
 """

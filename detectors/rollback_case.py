@@ -79,6 +79,13 @@ class RollbackCase:
     def dry_run(self) -> bool:
         return self.state is RollbackState.DRY_RUN
 
+    @property
+    def awaits_silence(self) -> bool:
+        """True if its release should fall silent: a deployer has acknowledged it, or, as none has,
+        somebody does it by hand."""
+        given_up = self.requested and self.state is RollbackState.EXPIRED
+        return given_up or self.state is RollbackState.ACKNOWLEDGED
+
     def to(
         self,
         state: RollbackState,
@@ -104,10 +111,14 @@ class RollbackCase:
             if events == self.events:
                 return self
             return replace(self, events=events, grew_ms=now_ms)
-        return replace(self, other_ms=now_ms) if self.state is RollbackState.ACKNOWLEDGED else self
+        return replace(self, other_ms=now_ms) if self.awaits_silence else self
 
     def silent_since(self, now_ms: int, quiet_ms: int) -> bool:
-        """True if the release has had no events for ``quiet_ms`` since the acknowledgement while
-        others of its model were heard of."""
-        last_ms = max(self.changed_ms, self.grew_ms)
-        return now_ms - last_ms >= quiet_ms and self.other_ms > last_ms
+        """True if the release has had no events for ``quiet_ms`` since the acknowledgement (or the
+        end of all tries) while others of its model were heard of."""
+        return now_ms - self.last_sign_ms >= quiet_ms and self.other_ms > self.last_sign_ms
+
+    @property
+    def last_sign_ms(self) -> int:
+        """When the release had new events last, or the rollback its newest state."""
+        return max(self.changed_ms, self.grew_ms)

@@ -176,7 +176,8 @@ def progress(
 def review(
     state: ModelPolicy, case: RollbackCase, settings: PolicySettings, now_ms: int
 ) -> Decided:
-    """Let time pass for one rollback: expire what nobody approves, verify what was acknowledged."""
+    """Let time pass for one rollback: expire what nobody approves, verify what was acknowledged,
+    and see that what nobody carried out was done by hand."""
     seen = state.of(case.release)
     age_ms = now_ms - case.changed_ms
     if case.state is RollbackState.PROPOSED and age_ms >= settings.approval_expires_ms:
@@ -192,18 +193,23 @@ def review(
             now_ms,
         )
         return keep(state, after, settings), told
-    if case.state is not RollbackState.ACKNOWLEDGED:
+    if not case.awaits_silence:
         return state, ()
+    acknowledged = case.state is RollbackState.ACKNOWLEDGED
     if case.silent_since(now_ms, settings.verify_quiet_ms):
-        state = _with_case(state, case.to(RollbackState.VERIFIED, now_ms))
+        if acknowledged:
+            state = _with_case(state, case.to(RollbackState.VERIFIED, now_ms))
+            reason = f"rollback to {case.return_to} is verified"
+            note = "rolled back, and it receives no events any more"
+        else:
+            reason, note = "it receives no events any more", "nobody has to roll it back any more"
         if seen is None or seen.incident is None:
             return state, ()
-        note = "rolled back, and it receives no events any more"
-        state, closed, ends = close(
-            state, seen, f"rollback to {case.return_to} is verified", note, now_ms
-        )
+        if not acknowledged and (seen.alerts or seen.incident.opened_ms > case.last_sign_ms):
+            return state, ()  # of its silence, or another system's: not what it was failing for
+        state, closed, ends = close(state, seen, reason, note, now_ms)
         return keep(state, closed, settings), ends
-    if case.escalated or age_ms < settings.verify_within_ms:
+    if not acknowledged or case.escalated or age_ms < settings.verify_within_ms:
         return state, ()
     state = _with_case(state, replace(case, escalated=True))
     if seen is None:
@@ -214,10 +220,10 @@ def review(
         if grows
         else f"the rollback to {case.return_to} cannot be verified: the model's others are silent"
     )
-    after, told = remind(
+    after, pages = remind(
         seen, "unverified", Severity.CRITICAL, reason, "check what really runs", now_ms
     )
-    return keep(state, after, settings), told
+    return keep(state, after, settings), pages
 
 
 def heard(state: ModelPolicy, release: Release, events: int, now_ms: int) -> ModelPolicy:

@@ -9,8 +9,9 @@ from dataclasses import asdict
 import msgspec
 
 from detectors.action import Action, ActionKind
-from detectors.incident import Incident, ModelPolicy
+from detectors.incident import Cause, Incident, ModelPolicy
 from detectors.release import Release
+from detectors.trouble import Trouble
 from detectors.verdict import Verdict
 from sinks.audit import Entry
 from sinks.commands import Command
@@ -88,6 +89,27 @@ def of_change(
         )
 
 
+def of_troubles(
+    before: Sequence[Trouble], after: Sequence[Trouble], team: str = ""
+) -> Iterator[Entry]:
+    """Incidents that no verdict opened, in the form of all others: told once when they open."""
+    was, now = {each.key for each in before}, {each.key for each in after}
+    for each in after:
+        if each.key not in was:
+            yield _trouble("incident.opened", each, team)
+    for each in before:
+        if each.key not in now:
+            yield _trouble("incident.closed", each, team)
+
+
+def _trouble(kind: str, trouble: Trouble, team: str) -> Entry:
+    incident = Incident(
+        trouble.key, trouble.opened_ms, Cause.NOTHING, False, trouble.reason, (),
+        severity=trouble.severity, pages=1,
+    )  # fmt: skip
+    return _incident(kind, trouble.release, incident, team, trouble.kind.value)
+
+
 def _incidents(before: ModelPolicy, after: ModelPolicy, team: str) -> Iterator[Entry]:
     """Each entry has everything that is known of its incident: the table ``incidents`` keeps the
     newest one (deploy/sql/0005_incidents.sql)."""
@@ -119,7 +141,7 @@ def _told(incident: Incident) -> tuple[object, ...]:
     return incident.paged, incident.severity, incident.pages, incident.group, incident.taken_ms
 
 
-def _incident(kind: str, release: Release, incident: Incident, team: str) -> Entry:
+def _incident(kind: str, release: Release, incident: Incident, team: str, told: str = "") -> Entry:
     return Entry(
         kind,
         release.version,
@@ -130,7 +152,7 @@ def _incident(kind: str, release: Release, incident: Incident, team: str) -> Ent
             "incident": incident.key,
             "reason": incident.reason,
             "opened_ms": incident.opened_ms,
-            "told": incident.paged.name.lower(),
+            "told": told or incident.paged.name.lower(),
             "severity": "" if incident.severity is None else incident.severity.value,
             "team": team,
             "pages": incident.pages,

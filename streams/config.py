@@ -55,7 +55,7 @@ from streams.errors import UserError, one_line
 from streams.inputs import InputSettings
 from streams.kafka import KafkaSettings
 from streams.metrics_port import MetricsSettings
-from streams.outbox import OutboxSettings
+from streams.outbox_settings import OutboxSettings
 from streams.pacing import PaceSettings
 from streams.pair_settings import PairSettings
 from streams.reference_files import ReferenceSettings

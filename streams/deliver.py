@@ -31,7 +31,7 @@ from detectors.policy import NO_ORDERS, Automation, FleetOrders, PolicySettings
 from detectors.release import Release
 from detectors.rollback_case import RollbackState
 from detectors.rollback_policy import admit, decide, progress
-from detectors.starting import begin
+from detectors.starting import begin, troubles
 from detectors.verdict import Verdict
 from sinks.audit import AuditRow, Chain, Entry, append
 from sinks.commands import (
@@ -47,8 +47,10 @@ from sinks.owners import owner_of
 from sinks.receivers import Receiver, Routes
 from streams import audit_entries
 from streams import outbox as outboxes
-from streams.outbox import ActionRow, ActionState, Delivery, DeliveryState, Outbox, OutboxSettings
+from streams.outbox import ActionRow, ActionState, Delivery, DeliveryState, Outbox
 from streams.outbox import Entry as OutboxEntry
+from streams.outbox_settings import OutboxSettings
+from streams.outbox_troubles import end_pointless
 
 log = structlog.get_logger()
 
@@ -158,7 +160,7 @@ def on_command(
                 now_ms=now_ms,
             )
         case BeginCommand():
-            after = begin(known, command.version, command.source, now_ms)
+            after, actions = begin(known, command.version, command.source, now_ms)
         case NoteCommand():
             after = known
     entry = audit_entries.of_command(command, why_not)
@@ -200,10 +202,11 @@ def on_tick(
     """Let time pass: pages that have waited, rollbacks that wait for proof, actions that expire."""
     after, actions = policy.tick(state.policy, settings.policy, now_ms, around.orders)
     stepped, rows = _acted(state, after, actions, (), settings, routes, now_ms, around)
-    box, more = outboxes.sweep(stepped.outbox, routes, settings.outbox, now_ms)
-    swept = replace(stepped, outbox=box)
+    box, swept_rows = outboxes.sweep(stepped.outbox, routes, settings.outbox, now_ms)
+    box, ended_rows = end_pointless(box, after, routes, settings.outbox, now_ms)
+    more = (*swept_rows, *ended_rows)
     after = _progressed(after, box, more, now_ms)
-    return _written(swept, after, (), more, (), routes, now_ms), (*rows, *more)
+    return _written(stepped, box, after, (), more, (), routes, now_ms), (*rows, *more)
 
 
 def due(
@@ -230,7 +233,7 @@ def on_delivery(
         state.outbox, entry.action.key, entry.receiver, delivery, routes, settings.outbox, now_ms
     )
     after = _progressed(state.policy, box, rows, now_ms)
-    return _written(replace(state, outbox=box), after, (), rows, (), routes, now_ms), rows
+    return _written(state, box, after, (), rows, (), routes, now_ms), rows
 
 
 def _acted(
@@ -248,9 +251,9 @@ def _acted(
     linked = tuple(_with_link(action, around, expires_ms) for action in actions)
     box, rows = outboxes.add(state.outbox, linked, routes, settings.outbox, now_ms)
     # In two steps, so that the trail also has what was approved and could not be sent.
-    decided = _written(replace(state, outbox=box), after, linked, rows, first, routes, now_ms)
+    decided = _written(state, box, after, linked, rows, first, routes, now_ms)
     after = _progressed(after, box, rows, now_ms)
-    return _written(decided, after, (), (), (), routes, now_ms), rows
+    return _written(decided, box, after, (), (), (), routes, now_ms), rows
 
 
 def _with_link(action: Action, around: Surroundings, expires_ms: int) -> Action:
@@ -262,6 +265,7 @@ def _with_link(action: Action, around: Surroundings, expires_ms: int) -> Action:
 
 def _written(
     state: ModelState,
+    box: Outbox,
     after: ModelPolicy,
     actions: tuple[Action, ...],
     rows: tuple[ActionRow, ...],
@@ -272,9 +276,12 @@ def _written(
     owner = owner_of(after.model, routes.owners)
     team = "" if owner is None else owner.team
     changes = audit_entries.of_change(state.policy, after, actions, rows, team)
-    chain, written = append(state.chain, after.model, (*first, *changes), now_ms)
+    troubled = audit_entries.of_troubles(
+        (*state.outbox.troubles, *troubles(state.policy)), (*box.troubles, *troubles(after)), team
+    )
+    chain, written = append(state.chain, after.model, (*first, *troubled, *changes), now_ms)
     unpublished = (*state.unpublished, *written)
-    return replace(state, policy=after, chain=chain, unpublished=unpublished)
+    return replace(state, policy=after, outbox=box, chain=chain, unpublished=unpublished)
 
 
 def _progressed(

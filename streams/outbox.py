@@ -12,10 +12,19 @@ from __future__ import annotations
 import hashlib
 from dataclasses import dataclass, field, replace
 from enum import StrEnum
-from typing import ClassVar, assert_never
+from typing import assert_never
 
-from detectors.action import Action, ActionKind, delivered, receiver_gone, undelivered
+from detectors.action import Action, ActionKind
+from detectors.trouble import (
+    Trouble,
+    TroubleKind,
+    end_of,
+    page_of,
+    receiver_gone,
+    undelivered,
+)
 from sinks.receivers import NO_DEPLOYER, NO_RECEIVER, Routes
+from streams.outbox_settings import OutboxSettings
 
 MAX_DETAIL_CHARS = 300
 
@@ -78,33 +87,6 @@ class ActionRow:
 
 
 @dataclass(frozen=True, slots=True)
-class OutboxSettings:
-    """How long and how often to try. The wait doubles from ``first_wait_ms`` to ``max_wait_ms``
-    (rollbacks: ``rollback_max_wait_ms``), less up to half of it as jitter."""
-
-    __pydantic_config__: ClassVar[dict[str, str]] = {"extra": "forbid"}
-
-    first_wait_ms: int = 1_000
-    max_wait_ms: int = 300_000
-    rollback_max_wait_ms: int = 30_000
-    horizon_ms: int = 24 * 3_600_000
-    page_unacknowledged_rollback_after_ms: int = 120_000
-    max_entries: int = 1_000
-
-    def __post_init__(self) -> None:
-        for name in (
-            "first_wait_ms",
-            "max_wait_ms",
-            "rollback_max_wait_ms",
-            "horizon_ms",
-            "page_unacknowledged_rollback_after_ms",
-            "max_entries",
-        ):
-            if getattr(self, name) < 1:
-                raise ValueError(f"outbox: {name} must be at least 1")
-
-
-@dataclass(frozen=True, slots=True)
 class Entry:
     """One action on its way to one receiver. ``warned``: its page about being late is out.
     ``since_ms``: when it was decided to wait until ``next_try_ms``."""
@@ -129,9 +111,11 @@ class Entry:
 
 @dataclass(frozen=True, slots=True)
 class Outbox:
-    """Everything of one model that is still to be delivered, oldest first."""
+    """Everything of one model that is still to be delivered, oldest first, and the open incidents
+    that deliveries have led to."""
 
     entries: tuple[Entry, ...] = field(default=())
+    troubles: tuple[Trouble, ...] = field(default=())
 
     def find(self, key: str, receiver: str) -> Entry | None:
         return next(
@@ -185,14 +169,13 @@ def add(
             bare = Entry(action, NO_RECEIVER, 0, 0, now_ms, warned=False)
             rows.append(_row(bare, state, detail, now_ms))
             if rollback and not action.dry_run:
-                page = undelivered(action, NO_DEPLOYER, now_ms)
-                outbox, more = add(outbox, (page,), routes, settings, now_ms)
+                outbox, more = _not_reached(outbox, action, NO_DEPLOYER, routes, settings, now_ms)
                 rows.extend(more)
             continue
         if action.kind is ActionKind.ROLLBACK and routes.dry_run.issuperset(receivers):
             # The incident's page says that a rollback was requested; nobody will carry it out.
-            page = undelivered(action, f"{', '.join(receivers)}: set to dry run", now_ms)
-            outbox, more = add(outbox, (page,), routes, settings, now_ms)
+            detail = f"{', '.join(receivers)}: set to dry run"
+            outbox, more = _not_reached(outbox, action, detail, routes, settings, now_ms)
             rows.extend(more)
         for receiver in receivers:
             if outbox.find(action.key, receiver) is not None:
@@ -226,10 +209,7 @@ def record(
         case DeliveryState.ACKNOWLEDGED:
             row = _row(tried, ActionState.ACKNOWLEDGED, delivery.detail, now_ms)
             outbox = _without(outbox, entry)
-            if not entry.warned:
-                return outbox, (row,)
-            end = delivered(entry.action, now_ms)
-            outbox, more = add(outbox, (end,), routes, settings, now_ms)
+            outbox, more = _answered(outbox, entry, routes, settings, now_ms)
             return outbox, (row, *more)
         case DeliveryState.DRY_RUN:
             row = _row(tried, ActionState.DRY_RUN, delivery.detail, now_ms)
@@ -239,8 +219,7 @@ def record(
             outbox, rows = _give_up(outbox, entry, row, delivery.detail, routes, settings, now_ms)
             if delivery.state is DeliveryState.REFUSED or entry.urgent:
                 return outbox, rows
-            told = receiver_gone(entry.action, receiver, now_ms)
-            outbox, more = add(outbox, (told,), routes.without(receiver), settings, now_ms)
+            outbox, more = _gone(outbox, entry, routes, settings, now_ms)
             return outbox, (*rows, *more)
         case DeliveryState.RETRY:
             wait_ms = max(wait_before(tried, settings), delivery.retry_after_ms or 0)
@@ -279,8 +258,7 @@ def sweep(
                 outbox, entries=tuple(warned if e is entry else e for e in outbox.entries)
             )
             detail = f"{entry.receiver}, {entry.attempt} tries in {age_ms // 1000} s, still trying"
-            page = undelivered(entry.action, detail, now_ms)
-            outbox, more = add(outbox, (page,), routes, settings, now_ms)
+            outbox, more = _not_reached(outbox, entry.action, detail, routes, settings, now_ms)
             rows.extend(more)
     return outbox, tuple(rows)
 
@@ -311,9 +289,80 @@ def _give_up(
     outbox = _without(outbox, entry)
     if not entry.urgent or entry.warned:
         return outbox, (row,)
-    page = undelivered(entry.action, f"{entry.receiver}: {detail}", now_ms)
-    outbox, more = add(outbox, (page,), routes, settings, now_ms)
+    why = f"{entry.receiver}: {detail}"
+    outbox, more = _not_reached(outbox, entry.action, why, routes, settings, now_ms)
     return outbox, (row, *more)
+
+
+def _not_reached(
+    outbox: Outbox,
+    action: Action,
+    detail: str,
+    routes: Routes,
+    settings: OutboxSettings,
+    now_ms: int,
+) -> tuple[Outbox, tuple[ActionRow, ...]]:
+    """Open the incident of a rollback that does not reach its deployer, once."""
+    trouble = undelivered(action, detail, now_ms)
+    if any(known.key == trouble.key for known in outbox.troubles):
+        return outbox, ()
+    outbox = replace(outbox, troubles=(*outbox.troubles, trouble))
+    note = "check the deployer; roll back by hand if the release still runs"
+    page = page_of(trouble, note, now_ms, return_to=action.return_to, evidence=action.evidence)
+    return add(outbox, (page,), routes, settings, now_ms)
+
+
+def _gone(
+    outbox: Outbox, entry: Entry, routes: Routes, settings: OutboxSettings, now_ms: int
+) -> tuple[Outbox, tuple[ActionRow, ...]]:
+    """Open the incident of a receiver that is gone, and tell the others; once while it is so."""
+    name = entry.receiver
+    if any(
+        known.kind is TroubleKind.RECEIVER_GONE and known.about == name for known in outbox.troubles
+    ):
+        return outbox, ()
+    trouble = receiver_gone(entry.action, name, now_ms)
+    outbox = replace(outbox, troubles=(*outbox.troubles, trouble))
+    page = page_of(trouble, "replace or remove it, and start deliver again", now_ms)
+    return add(outbox, (page,), routes.without(name), settings, now_ms)
+
+
+def _answered(
+    outbox: Outbox, entry: Entry, routes: Routes, settings: OutboxSettings, now_ms: int
+) -> tuple[Outbox, tuple[ActionRow, ...]]:
+    """End what an acknowledgement ends: that a receiver is gone, and that a rollback was late, as
+    soon as no other deployer still has to answer."""
+    rows: tuple[ActionRow, ...] = ()
+    awaited = any(left.action.key == entry.action.key for left in outbox.entries)
+    for trouble in outbox.troubles:
+        late = trouble.about == entry.action.key and entry.warned and not awaited
+        match trouble.kind:
+            case TroubleKind.UNDELIVERED if late:
+                reason = f"rollback to {entry.action.return_to} is acknowledged"
+                note = "the deployer answers again"
+            case TroubleKind.RECEIVER_GONE if trouble.about == entry.receiver:
+                reason, note = f"receiver {entry.receiver} takes messages again", "it answers again"
+            case _:
+                continue
+        outbox, more = end_trouble(outbox, trouble, reason, note, routes, settings, now_ms)
+        rows += more
+    return outbox, rows
+
+
+def end_trouble(
+    outbox: Outbox,
+    trouble: Trouble,
+    reason: str,
+    note: str,
+    routes: Routes,
+    settings: OutboxSettings,
+    now_ms: int,
+) -> tuple[Outbox, tuple[ActionRow, ...]]:
+    """Close an incident that deliveries have led to, and tell those who were told of it."""
+    outbox = replace(outbox, troubles=tuple(t for t in outbox.troubles if t is not trouble))
+    end = end_of(trouble, reason, note, now_ms)
+    told = routes.without(trouble.about) if trouble.kind is TroubleKind.RECEIVER_GONE else routes
+    return add(outbox, (end,), told, settings, now_ms)
 
 
 def _without(outbox: Outbox, entry: Entry) -> Outbox:

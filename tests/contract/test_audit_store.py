@@ -13,10 +13,12 @@ from xml.etree import ElementTree as ET
 import msgspec
 import pytest
 
+from dashboards.standing_rows import OPEN_INCIDENTS
 from detectors.release import Release, Role
 from detectors.verdict import Status, Verdict
 from sinks.audit import AuditRow
 from sinks.clickhouse import StoreSettings, insert
+from sinks.console.incidents import NEWEST
 from sinks.embedded_store import EmbeddedStore
 from sinks.migrations import migrate
 from sinks.receivers import Routes
@@ -120,6 +122,23 @@ def test_the_trail_that_deliver_writes_holds_after_a_trip_through_the_store(
     assert verified(stored, heads=heads)[0] == 0
     kinds = {row["kind"] for row in rows}
     assert {"verdict", "incident.opened", "rollback.approved", "action.rollback"} <= kinds
+
+
+def test_a_rollback_that_nobody_takes_is_an_open_incident_of_the_console_and_the_boards(
+    stored: Stored,
+) -> None:
+    stored.put((AUDIT, [asdict(row) for row in audited()]))
+    with EmbeddedStore(stored.config.store.path) as store:
+        shown = store.client.query(NEWEST.replace("{db}", "driftline"), {"q": ""})
+        rows = store.client.query(OPEN_INCIDENTS.format(db="driftline")).result_rows
+    found = {row[4]: row for row in shown.result_rows}
+    assert set(found) == {"rollback", "undelivered"}
+    model, version, role, state, _, severity, _, pages = found["undelivered"][:8]
+    assert (model, version, role, state, severity, pages) == (
+        "m", "2", "canary", "open", "critical", 1
+    )  # fmt: skip
+    (on_boards,) = rows
+    assert on_boards[:4] == ("m", "2", "canary", 2)
 
 
 @pytest.mark.parametrize(

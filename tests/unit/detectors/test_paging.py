@@ -12,7 +12,6 @@ from detectors.incident import ModelPolicy
 from detectors.policy import FleetOrders, PolicySettings, step, tick
 from detectors.release import Release, Role
 from detectors.silence import MaintenanceWindow, Silence, Weekday
-from detectors.starting import begin
 from detectors.verdict import Status, Verdict
 
 MINUTE = 60_000
@@ -204,16 +203,3 @@ def test_a_maintenance_window_comes_back_every_week_and_reaches_past_midnight(
 def test_a_time_that_is_none_is_refused(start: str) -> None:
     with pytest.raises(ValueError, match="start"):
         MaintenanceWindow(start=start)
-
-
-def test_a_release_that_began_and_logs_nothing_is_a_page_and_its_first_verdict_the_end() -> None:
-    state = begin(ModelPolicy("m"), "v2", "Flagger", NOW)
-    state = begin(state, "v2", "Flagger", NOW + 10 * MINUTE)
-    assert tick(state, SETTINGS, NOW + 30 * MINUTE - 1)[1] == ()
-    state, told = tick(state, SETTINGS, NOW + 30 * MINUTE)
-    assert [a.kind for a in told] == [ActionKind.PAGE]
-    assert "nothing of it is logged" in told[0].reason
-    assert tick(state, SETTINGS, NOW + 60 * MINUTE)[1] == ()
-    state, ends = step(state, verdict(Status.INSUFFICIENT, 1), SETTINGS, NOW + 61 * MINUTE)
-    assert [(a.kind, a.incident_key) for a in ends] == [(ActionKind.RESOLVE, told[0].incident_key)]
-    assert begin(state, "v2", "Flagger", NOW) == state

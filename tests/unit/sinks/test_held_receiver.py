@@ -11,7 +11,8 @@ from sinks.errors import Gone
 from sinks.held_receiver import HeldReceiver
 from sinks.receivers import Receiver, routes
 from streams.deliver import deliver_once
-from streams.outbox import DeliveryState, Outbox, OutboxSettings, add, record
+from streams.outbox import DeliveryState, Outbox, add, record
+from streams.outbox_settings import OutboxSettings
 
 
 def action(kind: ActionKind, key: str) -> Action:

@@ -4,6 +4,7 @@ from dataclasses import fields, replace
 
 from detectors.action import Action, ActionKind, Exhibit, Severity, rollback_key
 from detectors.release import Release, Role
+from detectors.trouble import TroubleKind
 from sinks.receivers import Routes
 from sinks.schema import ACTIONS
 from streams.outbox import (
@@ -12,12 +13,12 @@ from streams.outbox import (
     Delivery,
     DeliveryState,
     Outbox,
-    OutboxSettings,
     add,
     record,
     sweep,
     wait_before,
 )
+from streams.outbox_settings import OutboxSettings
 
 SETTINGS = OutboxSettings()
 ROUTES = Routes(
@@ -210,3 +211,39 @@ def test_a_clock_that_is_set_back_delays_no_try_by_as_much() -> None:
     assert len(box.due(0)) == 1, "an hour back"
     (waiting,) = box.entries
     assert box.due(waiting.next_try_ms - 1) == (), "as long as the clock is right, it waits"
+
+
+def test_a_rollback_that_no_deployer_takes_is_one_incident_however_many_refuse() -> None:
+    routes = Routes({ActionKind.ROLLBACK: ("one", "two"), ActionKind.PAGE: ("pager",)})
+    outbox, _ = add(Outbox(), (action(ActionKind.ROLLBACK),), routes, SETTINGS, 0)
+    key = outbox.entries[0].action.key
+    outbox, rows = record(outbox, key, "one", REFUSED, routes, SETTINGS, 1)
+    assert states(rows) == [("one", ActionState.REFUSED), ("pager", ActionState.PENDING)]
+    outbox, rows = record(outbox, key, "two", REFUSED, routes, SETTINGS, 2)
+    assert states(rows) == [("two", ActionState.REFUSED)]
+    (trouble,) = outbox.troubles
+    assert (trouble.kind, trouble.opened_ms) == (TroubleKind.UNDELIVERED, 1)
+    assert outbox.entries[0].action.incident_key == trouble.key
+
+
+def test_that_a_rollback_was_late_ends_when_the_last_deployer_has_answered() -> None:
+    routes = Routes({ActionKind.ROLLBACK: ("one", "two"), ActionKind.PAGE: ("pager",)})
+    outbox, _ = add(Outbox(), (action(ActionKind.ROLLBACK),), routes, SETTINGS, 0)
+    key = outbox.entries[0].action.key
+    late = SETTINGS.page_unacknowledged_rollback_after_ms
+    outbox, _ = sweep(outbox, routes, SETTINGS, late)
+    outbox, _ = record(outbox, key, "one", ACKNOWLEDGED, routes, SETTINGS, late + 1)
+    assert len(outbox.troubles) == 1
+    outbox, _ = record(outbox, key, "two", ACKNOWLEDGED, routes, SETTINGS, late + 2)
+    assert outbox.troubles == ()
+
+
+def test_a_receiver_is_gone_once_until_it_takes_a_message_again() -> None:
+    gone = Delivery(DeliveryState.GONE, "410")
+    told = []
+    outbox = filled(*(action(ActionKind.PAGE, f"p{n}", incident=f"i{n}") for n in range(3)))
+    for at, delivery in enumerate((gone, gone, ACKNOWLEDGED)):
+        outbox, rows = record(outbox, f"p{at}", "chat", delivery, ROUTES, SETTINGS, at)
+        told.append([(row.receiver, row.kind) for row in rows[1:]])
+        assert len(outbox.troubles) == (at < 2)
+    assert told == [[("pager", ActionKind.PAGE)], [], [("pager", ActionKind.RESOLVE)]]
