@@ -36,6 +36,13 @@ class Trouble:
     severity: Severity
     opened_ms: int
 
+    @property
+    def group(self) -> str:
+        """The key that people know it by. That a receiver is gone is the same for all models."""
+        if self.kind is TroubleKind.RECEIVER_GONE:
+            return action_key("incident", "gone", self.about)
+        return self.key
+
 
 def undelivered(action: Action, detail: str, now_ms: int) -> Trouble:
     """``action`` (a rollback) does not reach its deployer."""
@@ -82,7 +89,7 @@ def page_of(
         note=note,
         evidence=evidence,
         severity=trouble.severity,
-        incident_key=trouble.key,
+        incident_key=trouble.group,
         created_ms=now_ms,
     )
 
@@ -98,6 +105,6 @@ def end_of(trouble: Trouble, reason: str, note: str, now_ms: int) -> Action:
         note=note,
         evidence=(),
         severity=Severity.INFO,
-        incident_key=trouble.key,
+        incident_key=trouble.group,
         created_ms=now_ms,
     )

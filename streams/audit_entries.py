@@ -104,9 +104,16 @@ def of_troubles(
 
 def _trouble(kind: str, trouble: Trouble, team: str) -> Entry:
     incident = Incident(
-        trouble.key, trouble.opened_ms, Cause.NOTHING, False, trouble.reason, (),
-        severity=trouble.severity, pages=1,
-    )  # fmt: skip
+        trouble.key,
+        trouble.opened_ms,
+        Cause.NOTHING,
+        False,
+        trouble.reason,
+        (),
+        group=trouble.group,
+        severity=trouble.severity,
+        pages=1,
+    )
     return _incident(kind, trouble.release, incident, team, trouble.kind.value)
 
 

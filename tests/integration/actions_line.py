@@ -12,7 +12,7 @@ import socket
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -62,7 +62,14 @@ class Line:
     ledger: Ledger
     kafka: KafkaSettings
     producer: Producer
+    processes: dict[str, subprocess.Popen[bytes]]
+    start: Callable[[str], subprocess.Popen[bytes]]
     sequence: int = 0
+
+    def restart(self, role: str) -> None:
+        """Another process takes over what the role has done."""
+        _stop(self.processes[role])
+        self.processes[role] = self.start(role)
 
     def deploy(self, model: str, production: str = "1", canary: str = "2") -> None:
         self.ledger.deploy(Running(model, production, canary))
@@ -112,6 +119,18 @@ class Line:
 
     def audited(self, model: str) -> list[str]:
         """The kinds of what the audit trail has of the model."""
+        return [row["kind"] for row in self.trail(model)]
+
+    def incidents(self, model: str, cause: str) -> list[str]:
+        """What the trail says of the model's incidents with this cause: opened, closed."""
+        return [
+            row["kind"].removeprefix("incident.")
+            for row in self.trail(model)
+            if row["kind"].startswith("incident.") and json.loads(row["body"])["told"] == cause
+        ]
+
+    def trail(self, model: str) -> list[dict[str, Any]]:
+        """What the audit trail has of the model."""
         consumer = Consumer(
             {
                 "bootstrap.servers": self.kafka.bootstrap.removeprefix("embedded://"),
@@ -127,7 +146,8 @@ class Line:
         finally:
             consumer.close()
         read = [json.loads(each.value() or b"") for each in messages if each.error() is None]
-        return [row["kind"] for each in read for row in each["rows"] if row["model"] == model]
+        rows = {row["hash"]: row for each in read for row in each["rows"] if row["model"] == model}
+        return list(rows.values())
 
     def grafana(self, *alerts: dict[str, Any], secret: str = HOOK_SECRET, off_s: int = 0) -> int:
         """Send a notification as Grafana does; gives the status."""
@@ -157,18 +177,27 @@ def alert(model: str, *, firing: bool = True, begun: int = 0, roll_back: bool = 
 
 
 @contextlib.contextmanager
-def line(folder: Path, policy: str = "{}", more: str = "") -> Iterator[Line]:
-    """Everything, ready; stopped afterwards whatever happens."""
+def line(
+    folder: Path, policy: str = "{}", more: str = "", people: Mapping[str, int] | None = None
+) -> Iterator[Line]:
+    """Everything, ready; stopped afterwards whatever happens. ``people``: receivers of messages,
+    with their ports."""
     port, deployer_port = free_port(), free_port()
     tokens = folder / "tokens"
     tokens.write_text(f"{READ}\n{OPERATE} operate alice\n{HOOK} hook monitoring\n", "ascii")
     url = f"http://127.0.0.1:{port}"
+    ports = {"deployer": deployer_port, **(people or {})}
+    places = [f"127.0.0.1:{each}" for each in ports.values()]
+    webhooks = [
+        f'{{name: {name}, url: "http://127.0.0.1:{at}/rollback",'
+        f" kinds: [{'rollback' if name == 'deployer' else 'page, resolve'}]}}"
+        for name, at in ports.items()
+    ]
     config = folder / "driftline.yaml"
     config.write_text(
         f"policy: {policy}\n"
-        f"receivers: {{webhooks: [{{name: deployer,"
-        f' url: "http://127.0.0.1:{deployer_port}/rollback"}}]}}\n'
-        f'egress: {{allow_private: ["127.0.0.1:{deployer_port}"]}}\n'
+        f"receivers: {{webhooks: [{', '.join(webhooks)}]}}\n"
+        f"egress: {{allow_private: {json.dumps(places)}}}\n"
         f"serve: {{port: {port}, token_file: {tokens}}}\n"
         f'approvals: {{url: "{url}"}}\n'
         f"store: {{path: {folder / 'store'}, http_port: 0}}\n{more}",
@@ -192,12 +221,16 @@ def line(folder: Path, policy: str = "{}", more: str = "") -> Iterator[Line]:
             "deliver": ["streams", "deliver", "--config", str(config)],
             "serve": ["streams", "serve", "--config", str(config)],
         }
-        for name, arguments in commands.items():
-            log = stack.enter_context((folder / f"{name}.log").open("wb"))
+
+        def start(name: str) -> subprocess.Popen[bytes]:
+            log = stack.enter_context((folder / f"{name}.log").open("ab"))
             process = subprocess.Popen(
-                [sys.executable, "-m", *arguments], env=environ, stdout=log, stderr=log
+                [sys.executable, "-m", *commands[name]], env=environ, stdout=log, stderr=log
             )
             stack.callback(_stop, process)
+            return process
+
+        processes = {name: start(name) for name in commands}
         settings = ApprovalSettings(url, SecretSource(env="K"))
         api = stack.enter_context(
             httpx2.Client(
@@ -212,6 +245,8 @@ def line(folder: Path, policy: str = "{}", more: str = "") -> Iterator[Line]:
             Ledger(ledger_path),
             KafkaSettings(embedded_at(address)),
             Producer({"bootstrap.servers": address, "linger.ms": 0}),
+            processes,
+            start,
         )
         until(lambda: _answers(api), 40, "serve is ready")
         yield here
