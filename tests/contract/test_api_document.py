@@ -24,7 +24,7 @@ from sinks.hooks import HookSettings
 from sinks.operations import Operations
 from sinks.verdict_board import VerdictBoard
 from tests.contract.json_schema import problems
-from tests.unit.sinks.test_operations import (
+from tests.unit.sinks.operations_scene import (
     GRANTS,
     HOOK,
     LINKS,

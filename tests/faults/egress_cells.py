@@ -20,7 +20,7 @@ from typing import Any, Final
 import httpx2
 
 from sinks.egress import Egress, EgressSettings, Forbidden, RetryLater
-from tests.unit.sinks.test_egress import PEM, listening, resolver
+from tests.unit.sinks.egress_scene import PEM, listening, resolver
 
 SPELLINGS: Final = (
     "127.0.0.1",

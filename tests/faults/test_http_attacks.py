@@ -33,7 +33,7 @@ from sinks.rate_limit import RateLimiter
 from sinks.serve_settings import ServeSettings
 from sinks.verdict_board import VerdictBoard
 from streams.serve import listen, server_options
-from tests.unit.sinks.test_operations import SECRET, body, grafana_alert, signed
+from tests.unit.sinks.operations_scene import SECRET, body, grafana_alert, signed
 
 HOOK = "/v1/hooks/grafana"
 PLACES = 20

@@ -4,16 +4,11 @@ from __future__ import annotations
 
 import asyncio
 import ssl
-from collections.abc import AsyncIterator, Awaitable, Callable
-from contextlib import asynccontextmanager
-from dataclasses import dataclass, field, replace
+from dataclasses import replace
 from datetime import UTC, datetime
-from ipaddress import ip_address
-from pathlib import Path
 
 import pytest
 
-from sinks.addresses import AllowList, UrlError, parse_allow_list, parse_url, permitted
 from sinks.egress import (
     Egress,
     EgressSettings,
@@ -24,60 +19,7 @@ from sinks.egress import (
     raise_for_failure,
 )
 from sinks.errors import Permanent
-
-PEM = Path(__file__).with_name("deployer_test.pem")  # a self-signed pair made for this test
-OK = b"HTTP/1.1 200 OK\r\ncontent-length: 2\r\n\r\nok"
-NOTHING = AllowList(frozenset(), ())
-
-
-@dataclass
-class Listener:
-    """A server on loopback that counts connections and keeps the head of each request."""
-
-    port: int = 0
-    connects: int = 0
-    heads: list[str] = field(default_factory=list)
-
-
-@asynccontextmanager
-async def listening(
-    reply: bytes = OK, tls: ssl.SSLContext | None = None, drip: bytes = b"", drips: int = 0
-) -> AsyncIterator[Listener]:
-    seen = Listener()
-
-    async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        seen.connects += 1
-        try:
-            head = await reader.readuntil(b"\r\n\r\n")
-            seen.heads.append(head.decode())
-            writer.write(reply)
-            for _ in range(drips):
-                writer.write(drip)
-                await writer.drain()
-                await asyncio.sleep(0.05)
-            await writer.drain()
-        except (asyncio.IncompleteReadError, ConnectionError):
-            pass
-        finally:
-            writer.close()
-
-    server = await asyncio.start_server(serve, "127.0.0.1", 0, ssl=tls)
-    seen.port = server.sockets[0].getsockname()[1]
-    try:
-        yield seen
-    finally:
-        server.close()
-
-
-def resolver(*answers: list[str]) -> tuple[Callable[[str, int], Awaitable[list[str]]], list[str]]:
-    """Answers in turn, the last for ever; and the list of the names that were asked for."""
-    asked: list[str] = []
-
-    async def resolve(host: str, port: int) -> list[str]:
-        asked.append(host)
-        return answers[min(len(asked), len(answers)) - 1]
-
-    return resolve, asked
+from tests.unit.sinks.egress_scene import PEM, listening, resolver
 
 
 async def refused(url: str, egress: Egress) -> Exception:
@@ -352,34 +294,6 @@ def test_headers_that_would_change_the_request_are_refused(header: dict[str, str
     settings = EgressSettings(allow_private=("127.0.0.1:9",))
     with pytest.raises(Permanent, match="cannot be sent"):
         asyncio.run(Egress(settings).post("http://127.0.0.1:9/", header, b""))
-
-
-@pytest.mark.parametrize("entry", ["10.0.0.0/33", "host", "host:", ":80", "host:0", "a b:80"])
-def test_the_allow_list_says_which_entry_is_wrong(entry: str) -> None:
-    with pytest.raises(ValueError, match="allow_private"):
-        EgressSettings(allow_private=(entry,))
-
-
-def test_a_listed_network_opens_its_addresses_only() -> None:
-    allowed = parse_allow_list(("10.1.0.0/16",))
-    target = parse_url("http://deployer.internal/", allowed)
-    from_text = parse_url("http://10.1.2.3/", allowed).address
-    assert from_text is not None
-    assert permitted(target, from_text, allowed)
-    with pytest.raises(UrlError):
-        parse_url("http://10.2.0.1/", allowed)
-    with pytest.raises(UrlError):
-        parse_url("https://10.1.2.3/", NOTHING)
-
-
-def test_a_wrapped_address_is_judged_by_what_it_wraps() -> None:
-    target = parse_url("https://deployer.example/", NOTHING)
-    listed = parse_allow_list(("10.0.0.0/8",))
-    public = [ip_address(text) for text in ("::ffff:93.184.215.14", "64:ff9b::5db8:d70e")]
-    inside = [ip_address(text) for text in ("::ffff:10.0.0.1", "64:ff9b::a00:1", "2002:a00:1::")]
-    assert all(permitted(target, address, NOTHING) for address in public)
-    assert not any(permitted(target, address, NOTHING) for address in inside)
-    assert permitted(target, inside[0], listed)
 
 
 @pytest.mark.parametrize(

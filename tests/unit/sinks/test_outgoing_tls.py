@@ -11,7 +11,7 @@ import pytest
 from sinks.egress import Egress, EgressSettings, Reply, RetryLater
 from sinks.errors import Permanent
 from sinks.outgoing_tls import ClientCertificate
-from tests.unit.sinks.test_egress import Listener, listening, resolver
+from tests.unit.sinks.egress_scene import Listener, listening, resolver
 
 FOLDER = Path(__file__).resolve().parents[2] / "certificates"
 AUTHORITY, CLIENT = str(FOLDER / "authority.pem"), str(FOLDER / "client.pem")
