@@ -76,6 +76,7 @@ EVERYWHERE: Final = refusals(
     s408="The request took longer than 20 s.",
     s422="A parameter or the body is not what is asked for.",
     s429="Too many requests of one client; `retry-after` says for how long to wait.",
+    s431="The head of the request is too large.",
     s500="An error in the server; its log has more.",
 )
 NOT_NOW: Final = refusals(s503="Kafka does not take it now. Nothing was done.")

@@ -48,6 +48,10 @@ asks for it by itself (sinks/console/session.py)."""
 
 REQUEST_TIMEOUT_S: Final = 20.0
 
+MAX_HEAD_BYTES: Final = 32 * 1024
+"""Path, query and headers of a request. The server bounds what it keeps of a head that is not whole
+yet; one that comes in one piece is measured here."""
+
 _HEADERS: Final = (
     (b"x-content-type-options", b"nosniff"),
     (b"cache-control", b"no-store"),
@@ -146,6 +150,8 @@ class HttpGuard:
 
     def _refused(self, scope: Scope) -> tuple[int, str] | None:
         """The status and the reason with which a request is turned away, None if it is not."""
+        if _head_bytes(scope) > MAX_HEAD_BYTES:
+            return 431, f"the head of the request has more than {MAX_HEAD_BYTES} bytes"
         path = scope["path"]
         if path in OPEN_PATHS or path == APPROVALS or path.startswith(SELF_CHECKED):
             return None
@@ -169,6 +175,11 @@ class HttpGuard:
         peer = (scope.get("client") or ("",))[0]
         client = f"token {grant.name}" if grant is not None else f"peer {peer}"
         return self._limiter.wait_s(client, time.monotonic())
+
+
+def _head_bytes(scope: Scope) -> int:
+    target = len(scope["raw_path"]) + len(scope["query_string"])
+    return target + sum(len(name) + len(value) + 4 for name, value in scope["headers"])
 
 
 async def _answer(send: Send, status: int, error: str, wait_s: int = 0) -> None:

@@ -31,7 +31,7 @@ from sinks.control import ControlBoard
 from sinks.finding_history import Ask, FindingQuery, FindingRow, read_findings
 from sinks.grants import read_grants
 from sinks.head_deadline import HeadDeadline
-from sinks.http_guard import read_tokens
+from sinks.http_guard import MAX_HEAD_BYTES, read_tokens
 from sinks.operations import Operations
 from sinks.rate_limit import RateLimiter
 from sinks.serve_settings import ServeSettings
@@ -58,7 +58,6 @@ log = structlog.get_logger()
 _GRACE_S: Final = 2
 _TICK_S: Final = 0.1
 _LOOK_TIMEOUT_MS: Final = 5_000
-_MAX_HEADER_BYTES: Final = 32 * 1024
 
 
 def listen(settings: ServeSettings) -> socket.socket:
@@ -108,7 +107,7 @@ def server_options(settings: ServeSettings) -> dict[str, Any]:
         "server_header": False,
         "proxy_headers": False,
         "limit_concurrency": settings.max_connections,
-        "h11_max_incomplete_event_size": _MAX_HEADER_BYTES,
+        "h11_max_incomplete_event_size": MAX_HEAD_BYTES,
         "timeout_keep_alive": 5,
         "timeout_graceful_shutdown": _GRACE_S,
     }

@@ -22,8 +22,8 @@ INTRODUCTION: Final = """# HTTP
 What `driftline serve` answers, by default at `http://127.0.0.1:8780`. A running one has the whole
 document, OpenAPI 3.1 with every field, at `/openapi.json`; it is also in
 [openapi.json](openapi.json). Below, `?` marks what may be left out, and every endpoint may also
-answer 401, 408, 422, 429 or 500. The other roles answer Prometheus at `/metrics` of a port of their
-own (`metrics.port`).
+answer 401, 408, 422, 429, 431 or 500. The other roles answer Prometheus at `/metrics` of a port of
+their own (`metrics.port`).
 
 """
 
