@@ -2,8 +2,8 @@
 
 Limits kept: header 150 characters, section text 3,000, block text far below 13,000 in all; a plain
 ``text`` always comes along. ``&``, ``<`` and ``>`` are escaped, so that a name made by a producer
-can neither mention a channel nor place a link. The webhook's URL is itself the secret. The
-evidence is a table with a bar each: how far the figure is beyond its limit.
+can neither mention a channel nor place a link, nor end a table. The webhook's URL is itself the
+secret. The evidence is a table with a bar each: how far the figure is beyond its limit.
 """
 
 from __future__ import annotations
@@ -104,8 +104,9 @@ def slack_message(action: Action, links: LinkSettings) -> dict[str, object]:
 
 
 def escape(text: str) -> str:
-    """``text`` without control characters and with Slack's three special ones escaped."""
-    shown = printable(text, MAX_SECTION_CHARS)
+    """``text`` without control characters and with Slack's three special ones escaped. Backticks,
+    for which there is no escape, become quotes: else a name could open or end a block of code."""
+    shown = printable(text, MAX_SECTION_CHARS).replace("`", "'")
     return shown.replace("&", "&amp;").replace("<", "&lt;").replace(">", "&gt;")
 
 
@@ -130,10 +131,8 @@ def _row(exhibit: Exhibit) -> tuple[str, str]:
     where = exhibit.column
     if exhibit.segment != "all":
         where += f" [{exhibit.segment}]"
-    # A backtick would end the code block.
-    where = printable(where, MAX_WHERE_CHARS).replace("`", "'")
-    detector = printable(exhibit.detector, MAX_WHERE_CHARS).replace("`", "'")
-    return where, (
+    detector = printable(exhibit.detector, MAX_WHERE_CHARS)
+    return printable(where, MAX_WHERE_CHARS), (
         f"{_bar(exhibit)} {detector} {_figure(exhibit.statistic)}"
         f" limit {_figure(exhibit.threshold)} n={exhibit.n}"
     )
