@@ -63,9 +63,12 @@ def test_a_body_of_100_megabytes_is_refused_and_not_kept(served: Served, told: b
     assert served.kafka.commands == []
 
 
+@pytest.mark.parametrize("pieces", [1, 2, 4], ids=["in one piece", "in two", "in four"])
 @pytest.mark.parametrize("what", HEADS)
-def test_a_head_that_is_too_large_is_refused(served: Served, what: str) -> None:
-    answer = served.raw(HEADS[what])
+def test_a_head_that_is_too_large_is_refused(served: Served, what: str, pieces: int) -> None:
+    head = HEADS[what]
+    size = len(head) // pieces
+    answer = served.raw(*(head[at : at + size] for at in range(0, len(head), size)))
     assert not answer or answer.startswith(b"HTTP/1.1 4")
     assert b" 200 " not in answer
 

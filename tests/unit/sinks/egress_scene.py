@@ -27,9 +27,11 @@ async def listening(
     reply: bytes = OK, tls: ssl.SSLContext | None = None, drip: bytes = b"", drips: int = 0
 ) -> AsyncIterator[Listener]:
     seen = Listener()
+    serving: dict[asyncio.Task[None] | None, asyncio.StreamWriter] = {}
 
     async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         seen.connects += 1
+        serving[asyncio.current_task()] = writer
         try:
             head = await reader.readuntil(b"\r\n\r\n")
             seen.heads.append(head.decode())
@@ -50,6 +52,9 @@ async def listening(
         yield seen
     finally:
         server.close()
+        for writer in serving.values():
+            writer.transport.abort()
+        await asyncio.gather(*filter(None, serving))
 
 
 def resolver(*answers: list[str]) -> tuple[Callable[[str, int], Awaitable[list[str]]], list[str]]:

@@ -5,8 +5,9 @@ from __future__ import annotations
 import hashlib
 import hmac
 import json
+from collections.abc import Callable
 from dataclasses import dataclass, field
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import httpx2
 from starlette.testclient import TestClient
@@ -34,6 +35,9 @@ from sinks.hooks import HookSettings
 from sinks.operations import Operations
 from sinks.rate_limit import RateLimiter
 from sinks.verdict_board import VerdictBoard
+
+if TYPE_CHECKING:
+    from starlette.types import ASGIApp
 
 NOW = 1_800_000_000_000
 OPERATOR, HOOK, READER = "operator-token-xyz", "hook-token-xyz-xyz", "reader-token-xyz-x"
@@ -87,14 +91,21 @@ def case(revision: int = 1, state: RollbackState = RollbackState.PROPOSED) -> Ca
 
 
 def api(
-    grants: tuple[Grant, ...] = GRANTS, token: str = OPERATOR, limiter: RateLimiter | None = None
+    grants: tuple[Grant, ...] = GRANTS,
+    token: str = OPERATOR,
+    limiter: RateLimiter | None = None,
+    *,
+    now_ms: int = NOW,
+    grafana_secrets: str = f"older-secret {SECRET}",
+    around: Callable[[ASGIApp], ASGIApp] = lambda app: app,
 ) -> tuple[httpx2.Client, Kafka]:
+    """A client with ``token``, and what it makes Kafka take. ``around``: what stands before it."""
     board = ControlBoard(max_rollbacks_per_hour=2)
     board.take(case())
     kafka = Kafka(board)
     parts = ApiParts(
         board=VerdictBoard(rollbacks=board.case_of),
-        now_ms=lambda: NOW,
+        now_ms=lambda: now_ms,
         max_age_ms=300_000,
         ready=lambda: Readiness(True, "test"),
         findings=lambda _: [],
@@ -106,12 +117,12 @@ def api(
             LINKS,
             grants,
             HookSettings(SecretSource(env="G"), SecretSource(env="M")),
-            {"G": f"older-secret {SECRET}", "M": MLFLOW},
+            {"G": grafana_secrets, "M": MLFLOW},
         ),
         limiter=limiter,
     )
     headers = {"authorization": f"Bearer {token}"} if token else {}
-    return TestClient(create_app(parts), headers=headers), kafka
+    return TestClient(around(create_app(parts)), headers=headers), kafka
 
 
 def grafana_alert(status: str = "firing", **labels: str) -> dict[str, Any]:
@@ -138,6 +149,29 @@ def signed(content: bytes, secret: str = SECRET, at_ms: int = NOW) -> dict[str, 
         "x-grafana-alerting-signature": hmac.new(secret.encode(), said, hashlib.sha256).hexdigest(),
         "x-grafana-alerting-timestamp": stamp,
         "authorization": "Basic none",
+    }
+
+
+def grafana_forgeries() -> dict[str, tuple[dict[str, str], bytes]]:
+    """Headers and bodies that Grafana did not sign so, or not within five minutes of `NOW`."""
+    right = body()
+    headers = signed(right)
+    signature, stamp = "x-grafana-alerting-signature", "x-grafana-alerting-timestamp"
+    untimed = hmac.new(SECRET.encode(), right, hashlib.sha256).hexdigest()
+    return {
+        "no signature": (headers | {signature: ""}, right),
+        "a wrong signature": (headers | {signature: "00" * 32}, right),
+        "a truncated signature": (headers | {signature: headers[signature][:-2]}, right),
+        "no time": (headers | {stamp: ""}, right),
+        "moved in time": (headers | {stamp: str(NOW // 1000 + 1)}, right),
+        "a time as a float": (headers | {stamp: "1e9"}, right),
+        "an endless time": (headers | {stamp: "9" * 400}, right),
+        "a signature without a time": ({signature: untimed, "authorization": "Basic x"}, right),
+        "another secret": (signed(right, "x" * 20), right),
+        "another body": (headers, body(grafana_alert(model="other"))),
+        "written otherwise": (headers, json.dumps(json.loads(right), indent=1).encode()),
+        "old by 301 s": (signed(right, at_ms=NOW - 301_000), right),
+        "new by 301 s": (signed(right, at_ms=NOW + 301_000), right),
     }
 
 
