@@ -1,7 +1,7 @@
 """Who gets actions: the protocol of a receiver, the settings of all of them, and their table.
 
 Adding a receiver touches four places: its module, `ReceiversSettings` and `build_receivers` here,
-the example configuration, and the list in tests/contract/test_receivers.py.
+the example configuration, and the list in tests/contract/receiver_scene.py.
 """
 
 from __future__ import annotations
