@@ -10,6 +10,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
+from typing import TypeVar
 
 import msgspec
 import numpy as np
@@ -19,25 +20,35 @@ from detectors.e_process import EProcess
 from detectors.finding import Finding
 from detectors.paired import ODDS, PairedRate
 from detectors.paired_evidence import (
+    NONE_UNPAIRED,
     PairedMeasure,
     PairedMetric,
     PairedSettings,
     PairedState,
+    Unpaired,
     paired_findings,
     step,
 )
-from detectors.pairs import Differences, HalfCounts, PairCounts
+from detectors.pairs import Differences, HalfCounts, MeasureKey, PairCounts
 from detectors.release import Release, Role
 
 FORMAT = 1
 MOST_SHADOWS = 32
 """Pairs of a shadow version and a production version; of more, those that came last are kept."""
 
+MOST_SCORES = 512
+"""Releases and scores of theirs that come as events of their own, of which halves are counted."""
+
 MOST_WAITING = 2_000
 """Panes that wait, over all versions; further ones are counted in the oldest."""
 
 Versions = tuple[str, str]
 """A shadow's version and production's."""
+
+ScoreKey = tuple[str, Role, str]
+"""A release and a score that comes as events of its own."""
+
+_Key = TypeVar("_Key")
 
 
 class UnreadableBoard(ValueError):
@@ -47,31 +58,46 @@ class UnreadableBoard(ValueError):
 @dataclass(frozen=True, slots=True)
 class PairedBoard:
     """``waiting``: counts of panes that are not folded yet; ``states``: evidence; ``halves``: what
-    each release sent in all."""
+    each release answered in all; ``scores``: what came of its scores as events of their own."""
 
     waiting: Mapping[tuple[int, Versions], PairCounts] = field(default_factory=dict)
     states: Mapping[Versions, PairedState] = field(default_factory=dict)
     halves: Mapping[tuple[str, Role], HalfCounts] = field(default_factory=dict)
+    scores: Mapping[ScoreKey, HalfCounts] = field(default_factory=dict)
 
 
 def enter(
     board: PairedBoard,
     pairs: Iterable[tuple[Versions, int, PairCounts]],
     halves: Iterable[tuple[tuple[str, Role], HalfCounts]],
+    scores: Iterable[tuple[ScoreKey, HalfCounts]] = (),
 ) -> PairedBoard:
-    """With more counts: (versions, start of the pane, counts), and those of halves by release."""
+    """With more counts: (versions, start of the pane, counts); those of halves by release, and of
+    scores by release and score."""
     waiting = dict(board.waiting)
     for versions, pane_ms, counts in pairs:
         key = pane_ms, versions
         if key not in waiting and len(waiting) >= MOST_WAITING:
             key = min(waiting)[0], versions  # producers choose the times: rather the wrong pane
         waiting[key] = waiting.get(key, PairCounts()).merge(counts)
-    sums = dict(board.halves)
-    for release, more in halves:
-        sums[release] = sums.pop(release, HalfCounts()).merge(more)
-    while len(sums) > 2 * MOST_SHADOWS:
+    return PairedBoard(
+        waiting,
+        board.states,
+        _summed(board.halves, halves, 2 * MOST_SHADOWS),
+        _summed(board.scores, scores, MOST_SCORES),
+    )
+
+
+def _summed(
+    known: Mapping[_Key, HalfCounts], more: Iterable[tuple[_Key, HalfCounts]], most: int
+) -> dict[_Key, HalfCounts]:
+    """Of more than ``most``, those that came last."""
+    sums = dict(known)
+    for key, counts in more:
+        sums[key] = sums.pop(key, HalfCounts()).merge(counts)
+    while len(sums) > most:
         del sums[next(iter(sums))]
-    return PairedBoard(waiting, board.states, sums)
+    return sums
 
 
 def fold(board: PairedBoard, closed_ms: int, pane_ms: int, settings: PairedSettings) -> PairedBoard:
@@ -86,7 +112,7 @@ def fold(board: PairedBoard, closed_ms: int, pane_ms: int, settings: PairedSetti
     while len(states) > MOST_SHADOWS:
         del states[next(iter(states))]
     left = {key: counts for key, counts in board.waiting.items() if key not in set(ripe)}
-    return PairedBoard(left, states, board.halves)
+    return PairedBoard(left, states, board.halves, board.scores)
 
 
 def findings(
@@ -102,13 +128,20 @@ def findings(
         if version == shadow.version:
             unpaired = unpaired_halves(board, version, production)
             found += paired_findings(
-                state, shadow, production, window_ms, window_start_ms, settings, unpaired
+                state,
+                shadow,
+                production,
+                window_ms,
+                window_start_ms,
+                settings,
+                unpaired,
+                unpaired_scores(board, version, production),
             )
     return found
 
 
-def unpaired_halves(board: PairedBoard, shadow: str, production: str) -> tuple[int, int]:
-    """Halves so far without a partner, of a shadow's version and of production's. It falls as
+def unpaired_halves(board: PairedBoard, shadow: str, production: str) -> Unpaired:
+    """Answers so far without a partner, of a shadow's version and of production's. It falls as
     partners come; production's include requests that the shadow was never asked."""
     pairs: dict[Versions, int] = {v: state.pairs for v, state in board.states.items()}
     for (_, versions), counts in board.waiting.items():
@@ -117,6 +150,35 @@ def unpaired_halves(board: PairedBoard, shadow: str, production: str) -> tuple[i
     theirs = board.halves.get((production, Role.PRODUCTION), HalfCounts()).halves
     ours -= sum(n for (version, _), n in pairs.items() if version == shadow)
     return max(ours, 0), max(theirs - pairs.get((shadow, production), 0), 0)
+
+
+def unpaired_scores(board: PairedBoard, shadow: str, production: str) -> dict[str, Unpaired]:
+    """As :func:`unpaired_halves`, of each score that comes as events of its own."""
+    ours: dict[str, int] = {}
+    both: dict[str, int] = {}
+
+    def pair(versions: Versions, score: str, pairs: int) -> None:
+        if versions[0] == shadow:
+            ours[score] = ours.get(score, 0) + pairs
+        if versions == (shadow, production):
+            both[score] = both.get(score, 0) + pairs
+
+    for versions, state in board.states.items():
+        for metric in state.metrics:
+            if metric.measure is PairedMeasure.SCORE_EVENT:
+                pair(versions, metric.column, metric.bets.pairs)
+    for (_, versions), counts in board.waiting.items():
+        for (score, _), differences in counts.scored.items():
+            pair(versions, score, differences.n)
+    found: dict[str, Unpaired] = {}
+    for (version, role, score), sums in board.scores.items():
+        lone, theirs = found.get(score, NONE_UNPAIRED)
+        if (version, role) == (shadow, Role.SHADOW):
+            lone = max(sums.halves - ours.get(score, 0), 0)
+        elif (version, role) == (production, Role.PRODUCTION):
+            theirs = max(sums.halves - both.get(score, 0), 0)
+        found[score] = lone, theirs
+    return found
 
 
 # --- as bytes ------------------------------------------------------------------------------------
@@ -136,12 +198,16 @@ class _Metric(msgspec.Struct, array_like=True):
     values: _Sequence
 
 
+_Measure = tuple[str, float, int, int, int, int, str, str]
+"""The two sums as text: they may be beyond 64 bits."""
+
+
 class _Waiting(msgspec.Struct, array_like=True):
     pane_ms: int
     versions: Versions
     counts: tuple[int, int, int, int, int]
-    # Sums as text: they may be beyond 64 bits.
-    measures: list[tuple[str, float, int, int, int, int, str, str]]
+    measures: list[_Measure]
+    scored: list[_Measure] = []
 
 
 class _Board(msgspec.Struct, array_like=True):
@@ -149,6 +215,7 @@ class _Board(msgspec.Struct, array_like=True):
     waiting: list[_Waiting]
     states: list[tuple[Versions, int, list[_Metric]]]
     halves: list[tuple[str, Role, int, int, int, int]]
+    scores: list[tuple[str, Role, str, int, int, int, int]] = []
 
 
 def to_bytes(board: PairedBoard) -> bytes:
@@ -164,10 +231,8 @@ def to_bytes(board: PairedBoard) -> bytes:
                 counts.shadow_failed,
                 counts.production_failed,
             ),
-            [
-                (*key, d.n, d.higher, d.lower, d.clipped, str(d.first), str(d.second))
-                for key, d in counts.measures.items()
-            ],
+            _measures(counts.measures),
+            _measures(counts.scored),
         )
         for (pane_ms, versions), counts in board.waiting.items()
     ]
@@ -179,7 +244,11 @@ def to_bytes(board: PairedBoard) -> bytes:
         (*release, each.halves, each.repeated, each.dropped, each.without_id)
         for release, each in board.halves.items()
     ]
-    return msgspec.msgpack.encode(_Board(FORMAT, waiting, states, halves))
+    scores = [
+        (*key, each.halves, each.repeated, each.dropped, each.without_id)
+        for key, each in board.scores.items()
+    ]
+    return msgspec.msgpack.encode(_Board(FORMAT, waiting, states, halves, scores))
 
 
 def from_bytes(data: bytes) -> PairedBoard:
@@ -192,11 +261,7 @@ def from_bytes(data: bytes) -> PairedBoard:
             raise UnreadableBoard(f"format {record.format}, {FORMAT} is read here")
         waiting = {
             (each.pane_ms, each.versions): PairCounts(
-                *each.counts,
-                {
-                    (column, scale): Differences(n, up, down, clipped, int(first), int(second))
-                    for column, scale, n, up, down, clipped, first, second in each.measures
-                },
+                *each.counts, _differences(each.measures), _differences(each.scored)
             )
             for each in record.waiting
         }
@@ -207,7 +272,25 @@ def from_bytes(data: bytes) -> PairedBoard:
     except (msgspec.MsgspecError, ValueError, TypeError) as error:
         raise UnreadableBoard(f"pairs cannot be read: {type(error).__name__}") from error
     halves = {(version, role): HalfCounts(*numbers) for version, role, *numbers in record.halves}
-    return PairedBoard(waiting, states, halves)
+    scores = {
+        (version, role, score): HalfCounts(*numbers)
+        for version, role, score, *numbers in record.scores
+    }
+    return PairedBoard(waiting, states, halves, scores)
+
+
+def _measures(measures: Mapping[MeasureKey, Differences]) -> list[_Measure]:
+    return [
+        (*key, d.n, d.higher, d.lower, d.clipped, str(d.first), str(d.second))
+        for key, d in measures.items()
+    ]
+
+
+def _differences(measures: Iterable[_Measure]) -> dict[MeasureKey, Differences]:
+    return {
+        (column, scale): Differences(n, up, down, clipped, int(first), int(second))
+        for column, scale, n, up, down, clipped, first, second in measures
+    }
 
 
 def _packed(one: PairedMetric) -> _Metric:

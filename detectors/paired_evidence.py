@@ -17,10 +17,11 @@ version it is compared with: the measures have parts of it, fixed before their f
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field, replace
 from enum import StrEnum
 from fnmatch import fnmatchcase
+from types import MappingProxyType
 from typing import ClassVar
 
 import numpy as np
@@ -39,6 +40,10 @@ FEWEST_CASES = 20
 MOST_MEASURES = 64
 """Of one shadow; further columns are left out."""
 
+Unpaired = tuple[int, int]
+"""Halves of a shadow's version and of production's that have no partner so far."""
+NONE_UNPAIRED: Unpaired = (0, 0)
+
 
 class PairedMeasure(StrEnum):
     """What of the pairs is compared; ``paired_`` before it is the detector's name."""
@@ -47,6 +52,9 @@ class PairedMeasure(StrEnum):
     DISAGREEMENT = "disagreement"
     LATENCY = "latency"
     DIFFERENCE = "score_difference"
+    SCORE_EVENT = "score_event_difference"
+    """Of scores that came as events of their own. They are other pairs than those of the answers:
+    together with them a request that has its score twice would be two bets on one toss."""
 
 
 _PARTS = {
@@ -54,8 +62,10 @@ _PARTS = {
     PairedMeasure.DISAGREEMENT: 0.2,
     PairedMeasure.LATENCY: 0.2,
     PairedMeasure.DIFFERENCE: 0.3,
+    PairedMeasure.SCORE_EVENT: 0.3,
 }
-"""Parts of alpha. That of differences is shared by the columns in the order of their coming."""
+"""Parts of alpha. The last two are one, shared by their columns in the order of their coming."""
+_SCORES = (PairedMeasure.DIFFERENCE, PairedMeasure.SCORE_EVENT)
 
 
 @dataclass(frozen=True, slots=True)
@@ -142,11 +152,14 @@ def step(
     failed = Disagreements(counts.pairs, counts.shadow_failed, counts.production_failed)
     take(PairedMeasure.FAILURES, ERROR, failed)
     take(PairedMeasure.DISAGREEMENT, LABEL, Disagreements(counts.labelled, counts.differ, 0))
-    columns: dict[str, list[tuple[float, Differences]]] = {}
+    columns: dict[tuple[PairedMeasure, str], list[tuple[float, Differences]]] = {}
     for (column, scale), differences in sorted(counts.measures.items()):
-        columns.setdefault(column, []).append((scale, differences))
-    for column, found in columns.items():
         measure = PairedMeasure.LATENCY if column == LATENCY else PairedMeasure.DIFFERENCE
+        columns.setdefault((measure, column), []).append((scale, differences))
+    for (column, scale), differences in sorted(counts.scored.items()):
+        key = PairedMeasure.SCORE_EVENT, column
+        columns.setdefault(key, []).append((scale, differences))
+    for (measure, column), found in columns.items():
         n, up, down = (
             sum(each) for each in zip(*((d.n, d.higher, d.lower) for _, d in found), strict=True)
         )
@@ -179,11 +192,11 @@ def _alpha(
             return part if settings.max_disagreement < 1 else 0.0
         case PairedMeasure.LATENCY:
             return part if settings.latency else 0.0
-        case PairedMeasure.DIFFERENCE:
+        case PairedMeasure.DIFFERENCE | PairedMeasure.SCORE_EVENT:
             if _harm(column, settings) is Direction.BOTH:
                 return 0.0
             before = sum(
-                known is measure and _harm(name, settings) is not Direction.BOTH
+                known in _SCORES and _harm(name, settings) is not Direction.BOTH
                 for known, name in metrics
             )
             return part / ((before + 1.0) * (before + 2.0))
@@ -246,12 +259,14 @@ def paired_findings(
     window_ms: int,
     window_start_ms: int,
     settings: PairedSettings,
-    unpaired: tuple[int, int] = (0, 0),
+    unpaired: Unpaired = NONE_UNPAIRED,
+    unpaired_scores: Mapping[str, Unpaired] = MappingProxyType({}),
 ) -> list[Finding]:
     """A finding for each measure, as things stand: the ln of the evidence, and what proves harm.
 
-    ``unpaired``: halves of the shadow and of production so far that have no partner; they are told
-    in the reason, because pairs that are missing may not be like those that are there.
+    ``unpaired``: of the answers so far, those that have no partner; ``unpaired_scores``: of each
+    score that comes as events of its own. They are told in the reason, because pairs that are
+    missing may not be like those that are there.
     """
     found = []
     for one in state.metrics:
@@ -261,7 +276,10 @@ def paired_findings(
         if shown.n and not difference.known:
             difference = Interval(shown.total / shown.n)
         proven = outcome is Outcome.FAIL
-        lost = f"; unpaired: {unpaired[0]} of shadow, {unpaired[1]} of production"
+        missing = unpaired
+        if one.measure is PairedMeasure.SCORE_EVENT:
+            missing = unpaired_scores.get(one.column, NONE_UNPAIRED)
+        lost = f"; unpaired: {missing[0]} of shadow, {missing[1]} of production"
         found.append(
             Finding(
                 release=shadow,
@@ -277,7 +295,7 @@ def paired_findings(
                 n=one.bets.pairs,
                 n_against=one.bets.pairs,
                 outcome=outcome,
-                reason=reason + (lost if any(unpaired) else ""),
+                reason=reason + (lost if any(missing) else ""),
                 decides=one.alpha > 0,
                 critical=False,
                 effect=difference.estimate,
@@ -319,6 +337,6 @@ def _answer(metric: PairedMetric, settings: PairedSettings) -> tuple[Outcome, st
 
 
 def _direction(metric: PairedMetric, settings: PairedSettings) -> str:
-    if metric.measure is PairedMeasure.DIFFERENCE:
+    if metric.measure in _SCORES:
         return _harm(metric.column, settings).value
     return Direction.UP.value

@@ -1,8 +1,10 @@
 """What a shadow and production said to the same requests, as mergeable counts.
 
-A *half* is one answer to a request, a *pair* is the shadow's half and production's. Merging is
-exact, associative and commutative: everything is an integer, and sums of differences are kept on a
-grid (:mod:`detectors.fixed_point`), so the order and grouping of pairs changes nothing.
+A *half* is one answer to a request, a *pair* is the shadow's half and production's. A score that
+comes as an event of its own is a half too, and makes pairs with the same score of the other side
+only. Merging is exact, associative and commutative: everything is an integer, and sums of
+differences are kept on a grid (:mod:`detectors.fixed_point`), so the order and grouping of pairs
+changes nothing.
 """
 
 from __future__ import annotations
@@ -16,12 +18,17 @@ from numpy.typing import NDArray
 
 from detectors import fixed_point
 from detectors.fixed_point import MAX_BATCH, Grid
+from detectors.release import Role
 
 LATENCY = "latency_ms"
 
 MeasureKey = tuple[str, float]
 """A column and the scale of the grid that its differences are rounded to. Counts on unlike grids
 stand side by side, for a new reference may change the grid in mid-pane."""
+
+HalfKey = tuple[tuple[str, Role], int, str]
+"""Whose halves: the release, the start of the pane, and the score that came as an event of its own;
+"" for answers."""
 
 
 def measure_key(column: str, scale: float | None) -> MeasureKey:
@@ -106,8 +113,10 @@ class Differences:
 class PairCounts:
     """The pairs of one shadow version with one production version in one pane.
 
-    ``labelled``: pairs with a label on both sides, of which ``differ`` have unlike ones;
-    ``shadow_failed``/``production_failed``: pairs in which only that side failed to answer.
+    ``pairs``: of answers; ``labelled``: those with a label on both sides, of which ``differ`` have
+    unlike ones; ``shadow_failed``/``production_failed``: those in which only that side failed to
+    answer; ``measures``: their differences. ``scored``: differences of scores that came as events
+    of their own, which are pairs beside those of answers.
     """
 
     pairs: int = 0
@@ -116,31 +125,39 @@ class PairCounts:
     shadow_failed: int = 0
     production_failed: int = 0
     measures: Mapping[MeasureKey, Differences] = field(default_factory=dict)
+    scored: Mapping[MeasureKey, Differences] = field(default_factory=dict)
 
     def merge(self, other: PairCounts) -> PairCounts:
         """Both together; ``PairCounts()`` is the identity."""
-        measures = dict(self.measures)
-        for key, differences in other.measures.items():
-            known = measures.get(key)
-            measures[key] = known.merge(differences) if known else differences
         return PairCounts(
             self.pairs + other.pairs,
             self.labelled + other.labelled,
             self.differ + other.differ,
             self.shadow_failed + other.shadow_failed,
             self.production_failed + other.production_failed,
-            dict(sorted(measures.items())),
+            _together(self.measures, other.measures),
+            _together(self.scored, other.scored),
         )
+
+
+def _together(
+    one: Mapping[MeasureKey, Differences], other: Mapping[MeasureKey, Differences]
+) -> dict[MeasureKey, Differences]:
+    both = dict(one)
+    for key, differences in other.items():
+        known = both.get(key)
+        both[key] = known.merge(differences) if known else differences
+    return dict(sorted(both.items()))
 
 
 @dataclass(frozen=True, slots=True)
 class HalfCounts:
-    """The halves of one release in one pane, whether or not they found a partner.
+    """The halves of one :data:`HalfKey`, whether or not they found a partner.
 
-    ``halves``: the first answers to a request; ``repeated``: further ones, left out; ``dropped``:
-    halves forgotten while they still waited, because too many did; ``without_id``: answers without
-    a request id, which cannot be paired. ``halves`` less the pairs of the pane is the number of
-    unpaired ones so far: it falls as partners come.
+    ``halves``: the first answer to each request, or its first score; ``repeated``: further ones,
+    left out; ``dropped``: halves forgotten while they still waited, because too many did;
+    ``without_id``: those without a request id, which cannot be paired. ``halves`` less the
+    pairs of the pane is the number of unpaired ones so far: it falls as partners come.
     """
 
     halves: int = 0

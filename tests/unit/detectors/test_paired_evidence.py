@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from dataclasses import dataclass, replace
 
+import msgspec
 import numpy as np
 import pytest
 
@@ -131,6 +132,31 @@ def test_scores_that_are_better_low_fail_when_they_rise() -> None:
     assert (found.outcome, found.direction) == (Outcome.FAIL, "up")
 
 
+LOWER = {("scores.s", 1.0): Differences(100, 10, 60, 0, -(2**20), 2**20)}
+
+
+def test_scores_that_come_as_events_of_their_own_are_judged_like_those_of_the_answers() -> None:
+    inside = step(PairedState(), PairCounts(100, measures=LOWER), 0, SETTINGS)
+    alone = step(PairedState(), PairCounts(scored=LOWER), 0, SETTINGS)
+    expected = findings(inside)["paired_score_difference"]
+    found = findings(alone)["paired_score_event_difference"]
+    assert found.outcome is Outcome.FAIL
+    assert msgspec.structs.replace(found, detector=expected.detector) == expected
+    assert list(findings(alone)) == ["paired_score_event_difference"]
+
+
+def test_a_request_with_its_score_in_the_answer_and_beside_it_is_not_two_tosses_of_one_coin() -> (
+    None
+):
+    state = step(PairedState(), PairCounts(100, measures=LOWER, scored=LOWER), 0, SETTINGS)
+    found = findings(state)
+    one, other = found["paired_score_difference"], found["paired_score_event_difference"]
+    assert one.n == other.n == 100
+    # One part of alpha for both: the second gets less of it.
+    assert math.exp(-one.threshold) == pytest.approx(0.3 * SETTINGS.alpha / 2)
+    assert math.exp(-other.threshold) == pytest.approx(0.3 * SETTINGS.alpha / 6)
+
+
 def test_false_failures_stay_below_alpha_at_every_peek() -> None:
     # The worst that is tolerated: odds at the limit, labels at the limit.
     settings = replace(SETTINGS, alpha=0.2)
@@ -195,6 +221,47 @@ def test_open_panes_wait_and_survive_as_bytes() -> None:
     assert boards.unpaired_halves(board, "2", "1") == (300, 3_000)
     found = boards.findings(board, SHADOW, 60_000, 0, SETTINGS)
     assert found[0].reason.endswith("unpaired: 300 of shadow, 3000 of production")
+
+
+def test_unpaired_scores_are_told_for_each_score() -> None:
+    ours, theirs = ("2", Role.SHADOW, "scores.s"), ("1", Role.PRODUCTION, "scores.s")
+    other = {("scores.t", 1.0): Differences(30, 10, 10, 0, 0, 2**20)}
+    board = boards.enter(
+        boards.PairedBoard(),
+        [
+            (("2", "1"), 0, PairCounts(scored=LOWER)),
+            (("2", "1"), 1_000, PairCounts(50, scored=other)),
+        ],
+        [(("2", Role.SHADOW), HalfCounts(50)), (("1", Role.PRODUCTION), HalfCounts(80))],
+        [
+            (ours, HalfCounts(107)),
+            (theirs, HalfCounts(120)),
+            (("2", Role.SHADOW, "scores.t"), HalfCounts(30)),
+        ],
+    )
+    open_still = boards.fold(board, 1_500, 1_000, SETTINGS)
+    for each in (open_still, boards.from_bytes(boards.to_bytes(open_still))):
+        assert boards.unpaired_halves(each, "2", "1") == (0, 30)
+        assert boards.unpaired_scores(each, "2", "1") == {"scores.s": (7, 20), "scores.t": (0, 0)}
+        (found,) = boards.findings(each, SHADOW, 60_000, 0, SETTINGS)
+        assert found.column == "scores.s"
+        assert found.reason.endswith("unpaired: 7 of shadow, 20 of production")
+
+
+def test_a_board_written_before_scores_were_paired_is_read() -> None:
+    board = filled(np.random.default_rng(3))
+    written = msgspec.msgpack.decode(boards.to_bytes(board))
+    written.pop()
+    for waiting in written[1]:
+        waiting.pop()
+    assert boards.from_bytes(msgspec.msgpack.encode(written)) == board
+
+
+def test_scores_that_producers_invent_are_bounded() -> None:
+    many = [
+        (("2", Role.SHADOW, f"scores.{i}"), HalfCounts(1)) for i in range(3 * boards.MOST_SCORES)
+    ]
+    assert len(boards.enter(boards.PairedBoard(), [], [], many).scores) == boards.MOST_SCORES
 
 
 def test_a_board_of_another_format_is_refused_and_nothing_is_an_empty_one() -> None:
