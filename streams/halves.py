@@ -3,38 +3,32 @@
 Two answers to one request may come through different partitions and workers, so the worker that
 reads an answer sends its half through the topic ``pairs``, to the partition that the request's hash
 names. A half is a row of columns: 17 bytes and 8 a measure.
+
+A score that comes as an event of its own is a half of its own, 20 bytes: its hash is salted by the
+score's name, so that it meets the same score of the other side and nothing else, whatever scores
+an event holds and in how many events they come.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping, Sized
+from collections.abc import Iterator, Mapping, Sized
 from dataclasses import dataclass
-from fnmatch import fnmatchcase
 
 import msgspec
 import numpy as np
 from numpy.typing import NDArray
 
-from detectors.pairs import HalfCounts
-from detectors.release import OTHER, Role
-from streams.cardinality import Names
-from streams.event import EventKind
-from streams.kept_rows import Kept, ModelRows
-from streams.pair_settings import PairSettings
-from streams.request_hash import request_hashes, text_hash
+from detectors.release import Role
 from streams.wire import VERSION, Unreadable
 
-LABEL = "prediction.label"
 MAX_RECORD_BYTES = 400_000
 """Of columns; so that no record nears the broker's limit of 1 MB."""
 
 ReleaseKey = tuple[str, Role]
-PaneKey = tuple[ReleaseKey, int]
-"""A release and the start of a pane."""
 
 
 class Halves(msgspec.Struct, array_like=True, frozen=True, tag="halves"):
-    """A record of the topic ``pairs``: halves of one model in the order in which they were read.
+    """A record of the topic ``pairs``: answers of one model in the order in which they were read.
 
     Columns are little-endian bytes of one length: ``key`` uint64, the hash of the request;
     ``release`` and ``pane`` uint16, indices into ``releases`` and ``panes``; ``label`` uint32, a
@@ -54,9 +48,27 @@ class Halves(msgspec.Struct, array_like=True, frozen=True, tag="halves"):
     measures: dict[str, bytes]
 
 
+class ScoreHalves(msgspec.Struct, array_like=True, frozen=True, tag="scores"):
+    """A record of the topic ``pairs``: the values of one ``score`` that came as events of their
+    own; ``value`` float64, the rest as in :class:`Halves`, but ``key`` is salted by the score. A
+    worker that does not know this kind of record refuses it, and so never counts it as answers."""
+
+    model: str
+    wall_ms: int
+    releases: tuple[ReleaseKey, ...]
+    panes: tuple[int, ...]
+    score: str
+    key: bytes
+    release: bytes
+    pane: bytes
+    value: bytes
+
+
 @dataclass(frozen=True, slots=True, eq=False)
 class HalfRows:
-    """Halves as arrays of one length; see :class:`Halves`. ``pane_ms``: start of the pane."""
+    """Halves as arrays of one length; see :class:`Halves`. ``pane_ms``: start of the pane;
+    ``score``: the one that came as events of its own, which then is the only measure; "" for
+    answers."""
 
     releases: tuple[ReleaseKey, ...]
     key: NDArray[np.uint64]
@@ -65,30 +77,40 @@ class HalfRows:
     label: NDArray[np.uint32]
     failed: NDArray[np.uint8]
     measures: Mapping[str, NDArray[np.float64]]
+    score: str = ""
 
     def __len__(self) -> int:
         return len(self.key)
 
 
 _encoder = msgspec.msgpack.Encoder()
-_decoder = msgspec.msgpack.Decoder(Halves)
+_decoder: msgspec.msgpack.Decoder[Halves | ScoreHalves] = msgspec.msgpack.Decoder(
+    Halves | ScoreHalves
+)
 
 
-def decode_halves(value: bytes | None) -> tuple[Halves, HalfRows]:
+def decode_halves(value: bytes | None) -> tuple[Halves | ScoreHalves, HalfRows]:
     """A record and its columns (views of ``value``); :class:`Unreadable` if it is not one."""
     if not value or value[0] != VERSION:
         raise Unreadable("not halves of this version of driftline")
     try:
         halves = _decoder.decode(memoryview(value)[1:])
-        rows = HalfRows(
-            halves.releases,
-            np.frombuffer(halves.key, "<u8"),
-            np.frombuffer(halves.release, "<u2"),
-            np.array(halves.panes, np.int64)[np.frombuffer(halves.pane, "<u2")],
-            np.frombuffer(halves.label, "<u4"),
-            np.frombuffer(halves.failed, "u1"),
-            {name: np.frombuffer(column, "<f8") for name, column in halves.measures.items()},
-        )
+        key = np.frombuffer(halves.key, "<u8")
+        release = np.frombuffer(halves.release, "<u2")
+        pane_ms = np.array(halves.panes, np.int64)[np.frombuffer(halves.pane, "<u2")]
+        if isinstance(halves, ScoreHalves):
+            values = np.frombuffer(halves.value, "<f8")
+            rows = score_rows(halves.score, halves.releases, key, release, pane_ms, values)
+        else:
+            rows = HalfRows(
+                halves.releases,
+                key,
+                release,
+                pane_ms,
+                np.frombuffer(halves.label, "<u4"),
+                np.frombuffer(halves.failed, "u1"),
+                {name: np.frombuffer(column, "<f8") for name, column in halves.measures.items()},
+            )
     except (
         msgspec.DecodeError,
         IndexError,
@@ -106,113 +128,19 @@ def decode_halves(value: bytes | None) -> tuple[Halves, HalfRows]:
     return halves, rows
 
 
-def measured(column: str, settings: PairSettings) -> bool:
-    return any(fnmatchcase(column, pattern) for pattern in settings.measures)
-
-
-class HalfMaker:
-    """Makes the halves of one model from the rows that wait for a flush."""
-
-    def __init__(self, model: str, settings: PairSettings) -> None:
-        self._model = model
-        self._settings = settings
-        self._measures = Names(settings.max_measures)
-        self._below = np.uint64(min(int(settings.share * 2**64), 2**64 - 1))
-
-    def make(
-        self, rows: ModelRows, pane_ms: int
-    ) -> tuple[HalfRows | None, dict[PaneKey, HalfCounts]]:
-        """The halves of predictions of production and of shadows, and counts of those that have no
-        request id. Batches decoded without ids give nothing."""
-        releases: dict[ReleaseKey, int] = {}
-        without: dict[PaneKey, HalfCounts] = {}
-        parts = [
-            part
-            for kept in rows.parts
-            if (part := self._part(kept, rows.versions.fold, pane_ms, releases, without))
-        ]
-        if not parts:
-            return None, without
-        names = sorted({name for part in parts for name in part.measures})
-        together = HalfRows(
-            tuple(releases),
-            np.concatenate([part.key for part in parts]),
-            np.concatenate([part.release for part in parts]),
-            np.concatenate([part.pane_ms for part in parts]),
-            np.concatenate([part.label for part in parts]),
-            np.concatenate([part.failed for part in parts]),
-            {
-                name: np.concatenate(
-                    [part.measures.get(name, np.full(len(part), np.nan)) for part in parts]
-                )
-                for name in names
-            },
-        )
-        return together, without
-
-    def _part(
-        self,
-        kept: Kept,
-        fold: Callable[[str], str],
-        pane_ms: int,
-        releases: dict[ReleaseKey, int],
-        without: dict[PaneKey, HalfCounts],
-    ) -> HalfRows | None:
-        batch = kept.batch
-        if batch.kind is not EventKind.PREDICTION or batch.request_ids is None:
-            return None
-        folded = [(fold(version), role) for version, role in batch.releases]
-        paired = np.array(
-            [
-                role in (Role.PRODUCTION, Role.SHADOW) and version != OTHER
-                for version, role in folded
-            ]
-        )
-        rows = kept.rows[paired[batch.release[kept.rows]]]
-        if not len(rows):
-            return None
-        code = np.array(
-            [
-                releases.setdefault(release, len(releases)) if is_paired else 0
-                for release, is_paired in zip(folded, paired.tolist(), strict=True)
-            ],
-            np.uint16,
-        )
-        start = batch.ts_ms[rows] - batch.ts_ms[rows] % pane_ms
-        ids = [batch.request_ids[row] for row in rows.tolist()]
-        if None in ids:
-            has_id = np.array([text is not None for text in ids])
-            for row, pane in zip(rows[~has_id].tolist(), start[~has_id].tolist(), strict=True):
-                key = folded[batch.release[row]], pane
-                without[key] = without.get(key, HalfCounts()).merge(HalfCounts(without_id=1))
-            rows, start = rows[has_id], start[has_id]
-        hashes = request_hashes(self._model, [text for text in ids if text is not None])
-        chosen = hashes <= self._below
-        if not chosen.all():
-            rows, start, hashes = rows[chosen], start[chosen], hashes[chosen]
-        if not len(rows):
-            return None
-        return HalfRows(
-            (),
-            hashes,
-            code[batch.release[rows]],
-            start,
-            _labels(kept, rows),
-            batch.failed[rows].astype(np.uint8),
-            {
-                name: values[rows]
-                for name, values in batch.numeric.items()
-                if measured(name, self._settings) and self._measures.admit(name)
-            },
-        )
-
-
-def _labels(kept: Kept, rows: NDArray[np.int64]) -> NDArray[np.uint32]:
-    column = kept.batch.categorical.get(LABEL)
-    if column is None:
-        return np.zeros(len(rows), np.uint32)
-    hashes = [text_hash(name, 4) or 1 for name in column.categories]
-    return np.array([*hashes, 0], np.uint32)[column.codes[rows]]  # code -1 finds the last: none
+def score_rows(
+    score: str,
+    releases: tuple[ReleaseKey, ...],
+    key: NDArray[np.uint64],
+    release: NDArray[np.uint16],
+    pane_ms: NDArray[np.int64],
+    values: NDArray[np.float64],
+) -> HalfRows:
+    """Halves of one score that came as events of its own: they have no label and did not fail."""
+    no_label, not_failed = np.zeros(len(key), np.uint32), np.zeros(len(key), np.uint8)
+    return HalfRows(
+        releases, key, release, pane_ms, no_label, not_failed, {score: values}, score=score
+    )
 
 
 def split_halves(
@@ -223,23 +151,45 @@ def split_halves(
     partition = rows.key % np.uint64(partitions)
     order = np.argsort(partition, kind="stable")
     ends = np.searchsorted(partition[order], np.arange(1, partitions + 1).astype(np.uint64))
-    most = max(MAX_RECORD_BYTES // (17 + 8 * len(rows.measures)), 1)
+    width = 20 if rows.score else 17 + 8 * len(rows.measures)
+    most = max(MAX_RECORD_BYTES // width, 1)
     at = 0
     for number, end in enumerate(ends.tolist()):
         while at < end:
             some = order[at : min(end, at + most)]
             at += len(some)
-            panes, pane = np.unique(rows.pane_ms[some], return_inverse=True)
-            halves = Halves(
-                model,
-                wall_ms,
-                rows.releases,
-                tuple(panes.tolist()),
-                rows.key[some].astype("<u8").tobytes(),
-                rows.release[some].astype("<u2").tobytes(),
-                pane.astype("<u2").tobytes(),
-                rows.label[some].astype("<u4").tobytes(),
-                rows.failed[some].tobytes(),
-                {name: v[some].astype("<f8").tobytes() for name, v in rows.measures.items()},
-            )
-            yield number, bytes((VERSION,)) + _encoder.encode(halves)
+            yield number, bytes((VERSION,)) + _encoder.encode(_packed(model, wall_ms, rows, some))
+
+
+def _packed(
+    model: str, wall_ms: int, rows: HalfRows, some: NDArray[np.int64]
+) -> Halves | ScoreHalves:
+    panes, pane = np.unique(rows.pane_ms[some], return_inverse=True)
+    key = rows.key[some].astype("<u8").tobytes()
+    release = rows.release[some].astype("<u2").tobytes()
+    pane_index = pane.astype("<u2").tobytes()
+    measures = {name: v[some].astype("<f8").tobytes() for name, v in rows.measures.items()}
+    if rows.score:
+        return ScoreHalves(
+            model,
+            wall_ms,
+            rows.releases,
+            tuple(panes.tolist()),
+            rows.score,
+            key,
+            release,
+            pane_index,
+            measures[rows.score],
+        )
+    return Halves(
+        model,
+        wall_ms,
+        rows.releases,
+        tuple(panes.tolist()),
+        key,
+        release,
+        pane_index,
+        rows.label[some].astype("<u4").tobytes(),
+        rows.failed[some].tobytes(),
+        measures,
+    )

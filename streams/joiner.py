@@ -6,7 +6,8 @@ does not depend on what those were joined with. So the state is nothing but the 
 whoever reads it again from :attr:`Joiner.open_from` on goes on exactly as if nothing had happened,
 however the records were grouped into calls.
 
-The rules, for a half h of a request (production is one side, each version of a shadow another):
+The rules, for a half h of a request (production is one side, each version of a shadow another; a
+score that comes as an event of its own counts as a request of its own, for its hash is salted):
 
 - if a half of its own side is in sight, h is *repeated*, and nothing else;
 - else it is counted, and makes a pair with the first half in sight of each other side, if that one
@@ -25,9 +26,9 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from detectors.pairs import HalfCounts
+from detectors.pairs import HalfCounts, HalfKey
 from detectors.release import Role
-from streams.halves import HalfRows, PaneKey
+from streams.halves import HalfRows
 from streams.request_hash import text_hash
 
 _PRODUCTION = 0
@@ -54,12 +55,12 @@ class Block:
 @dataclass(frozen=True, slots=True, eq=False)
 class Joined:
     """Row numbers of pairs, of equal length, and the blocks that hold them; the halves that were
-    entered, by model, release and pane."""
+    entered, by model and whose they are."""
 
     shadow: Indices
     production: Indices
     blocks: tuple[Block, ...]
-    halves: dict[tuple[str, PaneKey], HalfCounts]
+    halves: dict[tuple[str, HalfKey], HalfCounts]
 
 
 class Joiner:
@@ -196,7 +197,7 @@ class Joiner:
         self,
         blocks: Sequence[Block],
         first_new: int,
-        halves: dict[tuple[str, PaneKey], HalfCounts],
+        halves: dict[tuple[str, HalfKey], HalfCounts],
     ) -> None:
         """Rows that left sight because of ``max_halves`` while they waited: row q is out of sight
         of all that follow row ``q + max_halves``."""
@@ -287,8 +288,8 @@ def _keys(new: Sequence[Block]) -> _Run:
 
 def _counted(
     new: Sequence[Block], repeated: NDArray[np.bool_]
-) -> dict[tuple[str, PaneKey], HalfCounts]:
-    counts: dict[tuple[str, PaneKey], HalfCounts] = {}
+) -> dict[tuple[str, HalfKey], HalfCounts]:
+    counts: dict[tuple[str, HalfKey], HalfCounts] = {}
     start = new[0].first
     for block in new:
         again = repeated[block.first - start : block.end - start]
@@ -299,7 +300,7 @@ def _counted(
     return counts
 
 
-def _by_pane(block: Block, marks: NDArray[np.bool_]) -> dict[tuple[str, PaneKey], int]:
+def _by_pane(block: Block, marks: NDArray[np.bool_]) -> dict[tuple[str, HalfKey], int]:
     """How many of the marked rows each release has in each pane."""
     if not marks.any():
         return {}
@@ -311,6 +312,6 @@ def _by_pane(block: Block, marks: NDArray[np.bool_]) -> dict[tuple[str, PaneKey]
     found = {}
     for cell in np.flatnonzero(cells).tolist():
         pane_at, release = divmod(cell, releases)
-        key = block.model, (block.rows.releases[release], int(panes[pane_at]))
-        found[key] = int(cells[cell])
+        whose = block.rows.releases[release], int(panes[pane_at]), block.rows.score
+        found[block.model, whose] = int(cells[cell])
     return found

@@ -27,14 +27,16 @@ def count_pairs(
     firsts = np.array([block.first for block in joined.blocks])
     shadow_block = np.searchsorted(firsts, joined.shadow, side="right") - 1
     other_block = np.searchsorted(firsts, joined.production, side="right") - 1
-    models: dict[str, int] = {}
-    model_of = np.array([models.setdefault(block.model, len(models)) for block in joined.blocks])
-    # A request's hash depends on its model, so both halves have the same; two hashes that collide
-    # across models are no pair.
-    code = model_of[shadow_block]
-    code = np.where(code == model_of[other_block], code, -1)
+    kinds: dict[tuple[str, str], int] = {}
+    kind_of = np.array(
+        [kinds.setdefault((block.model, block.rows.score), len(kinds)) for block in joined.blocks]
+    )
+    # A half's hash depends on its model and its score, so both halves have the same; two hashes
+    # that collide across these are no pair.
+    code = kind_of[shadow_block]
+    code = np.where(code == kind_of[other_block], code, -1)
     found: dict[tuple[str, PairKey], PairCounts] = {}
-    for model, number in models.items():
+    for (model, score), number in kinds.items():
         rows = np.flatnonzero(code == number)
         if not len(rows):
             continue
@@ -42,7 +44,8 @@ def count_pairs(
         production = _gather(joined.blocks, other_block[rows], joined.production[rows])
         keys = _keys_of(reference_of(model), shadow, production)
         for key, counts in _counted(shadow, production, keys, settings):
-            found[model, key] = counts
+            more = PairCounts(scored=counts.measures) if score else counts
+            found[model, key] = found.get((model, key), PairCounts()).merge(more)
     return found
 
 

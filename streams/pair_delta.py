@@ -7,7 +7,7 @@ from collections.abc import Mapping
 import msgspec
 
 from detectors import fixed_point
-from detectors.pairs import Differences, HalfCounts, PairCounts
+from detectors.pairs import Differences, HalfCounts, HalfKey, MeasureKey, PairCounts
 from detectors.release import Role
 from streams.wire import VERSION, Delta, Progress, Unreadable
 
@@ -19,7 +19,8 @@ _Measure = tuple[str, float, int, int, int, int, int, int, int, int]
 
 class PairGroup(msgspec.Struct, array_like=True, frozen=True):
     """Pairs of one shadow version with one production version, by the shadow's pane. ``measures``:
-    column, scale, n, higher, lower, clipped, and two words of each sum."""
+    column, scale, n, higher, lower, clipped, and two words of each sum; ``scored``: the same, of
+    scores that came as events of their own."""
 
     shadow: str
     production: str
@@ -30,6 +31,7 @@ class PairGroup(msgspec.Struct, array_like=True, frozen=True):
     shadow_failed: int
     production_failed: int
     measures: tuple[_Measure, ...]
+    scored: tuple[_Measure, ...] = ()
 
 
 class HalfGroup(msgspec.Struct, array_like=True, frozen=True):
@@ -44,20 +46,36 @@ class HalfGroup(msgspec.Struct, array_like=True, frozen=True):
     without_id: int
 
 
+class ScoreGroup(msgspec.Struct, array_like=True, frozen=True):
+    """The same of one score that comes as events of its own."""
+
+    score: str
+    version: str
+    role: Role
+    pane_ms: int
+    halves: int
+    repeated: int
+    dropped: int
+    without_id: int
+
+
 class PairDelta(msgspec.Struct, array_like=True, frozen=True, tag="pairs"):
-    """What one worker joined for one model since its last flush. ``wall_ms``: when it flushed."""
+    """What one worker joined for one model since its last flush. ``wall_ms``: when it flushed.
+
+    What was added after the first release stands last and may be missing; who does not know it
+    passes over it.
+    """
 
     worker: str
     model: str
     wall_ms: int
     pairs: tuple[PairGroup, ...]
     halves: tuple[HalfGroup, ...]
+    scores: tuple[ScoreGroup, ...] = ()
 
 
 PairKey = tuple[str, str, int]
 """The shadow's version, production's, and the start of the pane."""
-HalfKey = tuple[tuple[str, Role], int]
-"""A release and the start of the pane."""
 
 _encoder = msgspec.msgpack.Encoder()
 _decoder: msgspec.msgpack.Decoder[Delta | Progress | PairDelta] = msgspec.msgpack.Decoder(
@@ -89,10 +107,14 @@ def pair_deltas(
 ) -> list[PairDelta]:
     """One record, or several if there is much, in an order that depends on the content only."""
     packed_pairs = [_pair_group(key, counts) for key, counts in sorted(pairs.items())]
-    packed_halves = [
-        HalfGroup(version, role, pane, each.halves, each.repeated, each.dropped, each.without_id)
-        for ((version, role), pane), each in sorted(halves.items())
-    ]
+    packed_halves, packed_scores = [], []
+    for ((version, role), pane, score), each in sorted(halves.items()):
+        counts = each.halves, each.repeated, each.dropped, each.without_id
+        if score:
+            packed_scores.append(ScoreGroup(score, version, role, pane, *counts))
+        else:
+            packed_halves.append(HalfGroup(version, role, pane, *counts))
+    most = max(len(packed_pairs), len(packed_halves), len(packed_scores))
     return [
         PairDelta(
             worker,
@@ -100,13 +122,27 @@ def pair_deltas(
             wall_ms,
             tuple(packed_pairs[at : at + MOST_GROUPS]),
             tuple(packed_halves[at : at + MOST_GROUPS]),
+            tuple(packed_scores[at : at + MOST_GROUPS]),
         )
-        for at in range(0, max(len(packed_pairs), len(packed_halves)), MOST_GROUPS)
+        for at in range(0, most, MOST_GROUPS)
     ]
 
 
 def _pair_group(key: PairKey, counts: PairCounts) -> PairGroup:
-    measures = tuple(
+    return PairGroup(
+        *key,
+        counts.pairs,
+        counts.labelled,
+        counts.differ,
+        counts.shadow_failed,
+        counts.production_failed,
+        _packed(counts.measures),
+        _packed(counts.scored),
+    )
+
+
+def _packed(measures: Mapping[MeasureKey, Differences]) -> tuple[_Measure, ...]:
+    return tuple(
         (
             column,
             scale,
@@ -117,35 +153,31 @@ def _pair_group(key: PairKey, counts: PairCounts) -> PairGroup:
             *fixed_point.split(each.first),
             *fixed_point.split(each.second),
         )
-        for (column, scale), each in sorted(counts.measures.items())
-    )
-    return PairGroup(
-        *key,
-        counts.pairs,
-        counts.labelled,
-        counts.differ,
-        counts.shadow_failed,
-        counts.production_failed,
-        measures,
+        for (column, scale), each in sorted(measures.items())
     )
 
 
 def counts_of(group: PairGroup) -> PairCounts:
     """The counts that were packed."""
-    measures = {}
-    for column, scale, n, higher, lower, clipped, *sums in group.measures:
-        first, second = fixed_point.join(*sums[:2]), fixed_point.join(*sums[2:])
-        measures[column, scale] = Differences(n, higher, lower, clipped, first, second)
     return PairCounts(
         group.pairs,
         group.labelled,
         group.differ,
         group.shadow_failed,
         group.production_failed,
-        measures,
+        _unpacked(group.measures),
+        _unpacked(group.scored),
     )
 
 
-def halves_of(group: HalfGroup) -> HalfCounts:
+def _unpacked(measures: tuple[_Measure, ...]) -> dict[MeasureKey, Differences]:
+    found = {}
+    for column, scale, n, higher, lower, clipped, *sums in measures:
+        first, second = fixed_point.join(*sums[:2]), fixed_point.join(*sums[2:])
+        found[column, scale] = Differences(n, higher, lower, clipped, first, second)
+    return found
+
+
+def halves_of(group: HalfGroup | ScoreGroup) -> HalfCounts:
     """The counts that were packed."""
     return HalfCounts(group.halves, group.repeated, group.dropped, group.without_id)

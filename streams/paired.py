@@ -27,6 +27,7 @@ class Pairs:
                 self._board,
                 [((g.shadow, g.production), g.pane_ms, counts_of(g)) for g in delta.pairs],
                 [((h.version, h.role), halves_of(h)) for h in delta.halves],
+                [((s.version, s.role, s.score), halves_of(s)) for s in delta.scores],
             )
         )
 

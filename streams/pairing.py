@@ -17,17 +17,18 @@ from dataclasses import dataclass, field
 import structlog
 from confluent_kafka import OFFSET_BEGINNING, Message, TopicPartition
 
-from detectors.pairs import HalfCounts, PairCounts
+from detectors.pairs import HalfCounts, HalfKey, PairCounts
 from detectors.reference import Reference
 from detectors.release import OTHER, Role
 from streams.event import EventBatch
-from streams.halves import HalfMaker, decode_halves, split_halves
+from streams.half_making import HalfMaker
+from streams.halves import decode_halves, split_halves
 from streams.internal_topics import PAIRS, SHADOWS, SUMMARIES
 from streams.joiner import Joiner
 from streams.kept_rows import ModelRows
 from streams.outgoing import OutgoingRecord
 from streams.pair_counting import count_pairs
-from streams.pair_delta import HalfKey, PairKey, encode_pairs, pair_deltas
+from streams.pair_delta import PairKey, encode_pairs, pair_deltas
 from streams.pair_settings import Enabled, PairSettings
 from streams.shadow_book import ACTIVE_MS, Shadows
 from streams.wire import Unreadable, partition_for
@@ -132,11 +133,10 @@ class Pairing:
         halves, without_id = maker.make(rows, pane_ms)
         for key, counts in without_id.items():
             self._enter_halves(model, key, counts)
-        if halves is None:
-            return []
         return [
             OutgoingRecord(PAIRS, partition, None, value)
-            for partition, value in split_halves(model, now_ms, halves, self._partitions)
+            for rows_of_one in halves
+            for partition, value in split_halves(model, now_ms, rows_of_one, self._partitions)
         ]
 
     # --- what the topic ``pairs`` brings ---------------------------------------------------------

@@ -43,6 +43,12 @@ def request_hashes(model: str, ids: Sequence[str]) -> NDArray[np.uint64]:
     return hashes
 
 
+def salted(hashes: NDArray[np.uint64], salt: str) -> NDArray[np.uint64]:
+    """Other hashes of the same requests, uint64 of the same shape: a bijection, and unlike the
+    hashes and those of another salt but for a chance of 2**-64 each."""
+    return _mixed(hashes ^ np.uint64(text_hash(salt)))
+
+
 def _mixed(values: NDArray[np.uint64]) -> NDArray[np.uint64]:
     values = values + _ODD
     values = (values ^ (values >> np.uint64(30))) * _FIRST

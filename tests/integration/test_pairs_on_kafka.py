@@ -16,8 +16,8 @@ from confluent_kafka.admin import AdminClient
 from confluent_kafka.cimpl import NewTopic
 
 from deploy.kafka.server import RealKafka
-from detectors.pairs import HalfCounts, PairCounts
-from streams.pair_delta import HalfKey, PairDelta, PairKey, counts_of, decode_summaries, halves_of
+from detectors.pairs import HalfCounts, HalfKey, PairCounts
+from streams.pair_delta import PairDelta, PairKey, counts_of, decode_summaries, halves_of
 
 REQUESTS = 3_000
 PARTS, KILLS = 6, 3
@@ -109,7 +109,7 @@ class Counts:
                     known = self.pairs.get(key, PairCounts())
                     self.pairs[key] = known.merge(counts_of(group))
                 for each in delta.halves:
-                    half = (each.version, each.role), each.pane_ms
+                    half = (each.version, each.role), each.pane_ms, ""
                     self.halves[half] = self.halves.get(half, HalfCounts()).merge(halves_of(each))
         return sum(counts.pairs for counts in self.pairs.values())
 

@@ -335,15 +335,25 @@ def test_what_is_not_detected_is_missed_and_names_nobody_sent_are_said(tmp_path:
     assert outcome.policies[0].scores[0].missed == ("the change", "version 9 (no events of it)")
 
 
-def test_a_shadow_is_held_against_production_request_by_request(tmp_path: Path) -> None:
+@pytest.mark.parametrize("with_answer", [True, False])
+def test_a_shadow_is_held_against_production_request_by_request(
+    tmp_path: Path, *, with_answer: bool
+) -> None:
     """Each answer of the shadow is a little worse than production's to the same request. Questions
-    differ far more than that, so it takes pairs to see it."""
+    differ far more than that, so it takes pairs to see it, be the scores in the answers or in
+    events of their own that come later."""
     shadow = Release("m", "2", Role.SHADOW)
 
     def asked(release: Release, less: float) -> Iterator[dict[str, object]]:
         for number, at_ms in enumerate(range(0, 10 * MINUTE, SECOND_MS)):
             score = 0.1 + 0.8 * (number * 37 % 100) / 100 - less
-            yield event(at_ms, release, score) | {"request_id": f"r{number}"}
+            answered = event(at_ms, release, score) | {"request_id": f"r{number}"}
+            if with_answer:
+                yield answered
+                continue
+            later = answered | {"ts": START_MS + at_ms + 700}
+            del answered["scores"], later["prediction"]
+            yield from (answered, later)
 
     recorded = write(tmp_path / "e.ndjson", in_time(asked(GOOD, 0.0), asked(shadow, 0.02)))
     paired = CONFIG.model_copy(
@@ -353,7 +363,9 @@ def test_a_shadow_is_held_against_production_request_by_request(tmp_path: Path) 
     )
     alone = paired.model_copy(update={"pairing": PairSettings(enabled=Enabled.OFF)})
     with_pairs, without = replay(recorded, Truth(), paired, alone)
-    assert [alarm.release for alarm in with_pairs.alarms] == [shadow]
+    (alarm,) = with_pairs.alarms
+    assert alarm.release == shadow
+    assert alarm.reason.startswith("scores.s: worse in ")
     assert without.alarms == ()
 
 

@@ -1,140 +1,90 @@
-"""Halves: which rows become some, what is in them, and that they survive the wire."""
+"""Halves survive the wire, their hashes spread, and models with a shadow are announced."""
 
 from __future__ import annotations
+
+from collections.abc import Callable, Sequence
 
 import numpy as np
 import pytest
 
-from detectors.pairs import HalfCounts
 from detectors.release import Role
-from streams.cardinality import Limits
-from streams.event import Categorical, EventBatch, EventKind
-from streams.halves import HalfMaker, HalfRows, decode_halves, split_halves
-from streams.kept_rows import Kept, ModelRows
-from streams.pair_settings import PairSettings
-from streams.request_hash import request_hashes
+from streams.halves import HalfRows, decode_halves, score_rows, split_halves
+from streams.request_hash import request_hashes, salted
 from streams.shadow_book import ACTIVE_MS, REPEAT_MS, Shadows
 from streams.wire import Unreadable
 
+RELEASES = (("0", Role.PRODUCTION), ("1", Role.SHADOW))
 
-def batch(ids: tuple[str | None, ...], roles: tuple[Role, ...]) -> EventBatch:
+
+def answers(ids: Sequence[str]) -> HalfRows:
     n = len(ids)
-    releases = tuple((str(i), role) for i, role in enumerate(roles))
-    return EventBatch(
-        "m",
-        EventKind.PREDICTION,
-        n,
-        np.arange(n, dtype=np.int64) * 1_000,
-        np.arange(n, dtype=np.int64),
-        releases,
-        np.arange(n, dtype=np.int32) % len(roles),
-        np.arange(n) % 2 == 1,
-        numeric={"latency_ms": np.arange(n, dtype=np.float64), "scores.s": np.full(n, np.nan)},
-        categorical={
-            "prediction.label": Categorical(np.arange(n, dtype=np.int32) % 3 - 1, ("A", "B"))
-        },
-        request_ids=ids,
+    return HalfRows(
+        RELEASES,
+        request_hashes("m", ids),
+        np.arange(n).astype(np.uint16) % np.uint16(2),
+        np.arange(n, dtype=np.int64) // 10 * 10_000,
+        np.arange(n, dtype=np.uint32) % np.uint32(3),
+        (np.arange(n) % 2).astype(np.uint8),
+        {"latency_ms": np.arange(n, dtype=np.float64), "scores.s": np.full(n, np.nan)},
     )
 
 
-def made(
-    given: EventBatch, settings: PairSettings | None = None
-) -> tuple[HalfRows | None, dict[tuple[tuple[str, Role], int], HalfCounts]]:
-    rows = ModelRows("m", Limits())
-    rows.parts.append(Kept(given, np.arange(given.rows), "t"))
-    return HalfMaker("m", settings or PairSettings()).make(rows, 10_000)
+def scores(ids: Sequence[str]) -> HalfRows:
+    rows = answers(ids)
+    values = np.arange(len(ids)) / 8
+    key = salted(rows.key, "scores.s")
+    return score_rows("scores.s", RELEASES, key, rows.release, rows.pane_ms, values)
 
 
-ROLES = (Role.PRODUCTION, Role.SHADOW, Role.CANARY, Role.VARIANT)
-
-
-def test_only_production_and_shadows_send_halves_and_those_without_id_are_counted() -> None:
-    halves, without = made(batch(("a", "b", "c", "d", None, "f"), ROLES))
-    assert halves is not None
-    assert halves.key.tolist() == request_hashes("m", ["a", "b", "f"]).tolist()
-    assert [halves.releases[i] for i in halves.release] == [
-        ("0", Role.PRODUCTION),
-        ("1", Role.SHADOW),
-        ("1", Role.SHADOW),
-    ]
-    assert halves.failed.tolist() == [0, 1, 1]
-    assert [label != 0 for label in halves.label.tolist()] == [False, True, True]
-    assert without == {(("0", Role.PRODUCTION), 0): HalfCounts(without_id=1)}
-
-
-def test_batches_without_ids_and_other_kinds_of_events_give_nothing() -> None:
-    rows = ModelRows("m", Limits())
-    for kind, ids in ((EventKind.PREDICTION, None), (EventKind.LABEL, ("a",))):
-        given = batch(("a",), ROLES)
-        other = EventBatch(
-            "m",
-            kind,
-            1,
-            given.ts_ms,
-            given.source,
-            given.releases,
-            given.release,
-            given.failed,
-            request_ids=ids,
-        )
-        rows.parts.append(Kept(other, np.arange(1), "t"))
-    assert HalfMaker("m", PairSettings()).make(rows, 10_000) == (None, {})
-
-
-def test_both_sides_choose_the_same_requests_where_only_a_share_is_paired() -> None:
-    ids = tuple(f"q-{i}" for i in range(2_000))
-    some = PairSettings(share=0.25)
-    ours, _ = made(batch(ids, (Role.SHADOW,)), some)
-    theirs, _ = made(batch(ids, (Role.PRODUCTION,)), some)
-    assert ours is not None
-    assert theirs is not None
-    assert ours.key.tolist() == theirs.key.tolist()
-    assert 400 < len(ours) < 600
-
-
-def test_no_more_measures_of_a_model_are_sent_than_allowed() -> None:
-    halves, _ = made(batch(("a", "b"), ROLES), PairSettings(max_measures=1))
-    assert halves is not None
-    assert list(halves.measures) == ["latency_ms"]
-
-
-def test_halves_survive_the_wire_in_their_order_each_in_the_partition_of_its_request() -> None:
-    ids = tuple(f"q-{i}" for i in range(1_000))
-    halves, _ = made(batch(ids, ROLES[:2]))
-    assert halves is not None
+@pytest.mark.parametrize("kind", [answers, scores])
+def test_halves_survive_the_wire_in_their_order_each_in_the_partition_of_its_request(
+    kind: Callable[[Sequence[str]], HalfRows],
+) -> None:
+    halves = kind([f"q-{i}" for i in range(1_000)])
     sent = [(n, *decode_halves(value)) for n, value in split_halves("m", 7, halves, 3)]
     assert {(record.model, record.wall_ms) for _, record, _ in sent} == {("m", 7)}
+    assert sum(len(rows) for _, _, rows in sent) == 1_000
     for number, _, rows in sent:
         here = np.flatnonzero(halves.key % np.uint64(3) == number)
+        assert (rows.releases, rows.score) == (halves.releases, halves.score)
         assert rows.key.tolist() == halves.key[here].tolist()
         assert rows.release.tolist() == halves.release[here].tolist()
         assert rows.pane_ms.tolist() == halves.pane_ms[here].tolist()
         assert rows.label.tolist() == halves.label[here].tolist()
+        assert rows.failed.tolist() == halves.failed[here].tolist()
+        assert rows.measures.keys() == halves.measures.keys()
         for name, values in rows.measures.items():
             np.testing.assert_array_equal(values, halves.measures[name][here])
 
 
-def test_many_halves_are_cut_into_records_that_a_broker_takes() -> None:
-    ids = tuple(f"q-{i}" for i in range(50_000))
-    halves, _ = made(batch(ids, ROLES[:2]))
-    assert halves is not None
+@pytest.mark.parametrize("kind", [answers, scores])
+def test_many_halves_are_cut_into_records_that_a_broker_takes(
+    kind: Callable[[Sequence[str]], HalfRows],
+) -> None:
+    halves = kind([f"q-{i}" for i in range(50_000)])
     sent = [value for _, value in split_halves("m", 7, halves, 1)]
     assert len(sent) > 1
     assert max(map(len, sent)) < 900_000
-    assert sum(len(decode_halves(value)[1]) for value in sent) == len(ids)
+    assert sum(len(decode_halves(value)[1]) for value in sent) == 50_000
 
 
-def test_records_that_do_not_fit_together_are_refused() -> None:
-    halves, _ = made(batch(("a", "b"), ROLES))
-    assert halves is not None
-    ((_, value),) = split_halves("m", 7, halves, 1)
-    for wrong in (None, b"", value[:-1], b"\x09" + value[1:], value.replace(b"halves", b"halved")):
+@pytest.mark.parametrize("kind", [answers, scores])
+def test_records_that_do_not_fit_together_are_refused(
+    kind: Callable[[Sequence[str]], HalfRows],
+) -> None:
+    ((_, value),) = split_halves("m", 7, kind(["a", "b"]), 1)
+    unknown = value.replace(b"\xa6halves", b"\xa6halved").replace(b"\xa6scores", b"\xa6scored")
+    for wrong in (None, b"", value[:-1], b"\x09" + value[1:], unknown):
         with pytest.raises(Unreadable):
             decode_halves(wrong)
-    short = value.replace(b"\xc4\x02" + bytes((0, 1)), b"\xc4\x01\x00")
+    # One release for two keys.
+    short = value.replace(b"\xc4\x04" + bytes((0, 0, 1, 0)), b"\xc4\x02" + bytes((0, 0)))
     assert short != value
     with pytest.raises(Unreadable):
         decode_halves(short)
+    nameless = value.replace(bytes((0, 0, 1, 0)), bytes((0, 0, 2, 0)))
+    with pytest.raises(Unreadable):
+        decode_halves(nameless)
 
 
 # --- hashes --------------------------------------------------------------------------------------
@@ -147,6 +97,12 @@ def test_a_hash_depends_on_the_id_and_the_model_and_not_on_its_neighbours() -> N
     assert len(set(together)) == len(ids)
     assert not set(together) & set(request_hashes("n", ids).tolist())
     assert len(request_hashes("m", [])) == 0
+
+
+def test_salted_hashes_are_unlike_the_hashes_and_those_of_another_salt() -> None:
+    plain = request_hashes("m", [f"request-{i:09d}" for i in range(50_000)])
+    some = [plain, salted(plain, "scores.a"), salted(plain, "scores.b")]
+    assert len(np.unique(np.concatenate(some))) == 150_000
 
 
 def test_hashes_of_counted_ids_do_not_collide_and_spread_evenly() -> None:
