@@ -16,8 +16,16 @@ from confluent_kafka.admin import AdminClient
 from confluent_kafka.cimpl import NewTopic
 
 from deploy.kafka.server import RealKafka
-from detectors.pairs import HalfCounts, HalfKey, PairCounts
-from streams.pair_delta import PairDelta, PairKey, counts_of, decode_summaries, halves_of
+from detectors.pairs import Differences, HalfCounts, HalfKey, PairCounts
+from streams.pair_delta import (
+    HalfGroup,
+    PairDelta,
+    PairKey,
+    ScoreGroup,
+    counts_of,
+    decode_summaries,
+    halves_of,
+)
 
 REQUESTS = 3_000
 PARTS, KILLS = 6, 3
@@ -33,40 +41,45 @@ pairing: {{enabled: on, latency_tolerance: 0}}
 
 @dataclass
 class Traffic:
-    """Both answers of each request, in no common order, in parts; ``expected``: what their pairs
-    add up to: pairs, unlike labels, and in how many the shadow is slower."""
+    """Both answers of each request, and a score of each in an event of its own, in no common order,
+    in parts; ``expected``: what their pairs add up to: pairs of answers, unlike labels, in how many
+    the shadow is slower, pairs of scores and the sum of their differences, in steps."""
 
     rng: random.Random
-    expected: dict[PairKey, tuple[int, int, int]] = field(default_factory=dict)
+    expected: dict[PairKey, tuple[int, ...]] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         timed: list[tuple[int, bytes]] = []
         start_ms = int(time.time() * 1000) - 60_000
         for request in range(REQUESTS):
             ts = start_ms + 10 * request
-            ours, taken = self._answer(timed, request, ts, "shadow", "2")
-            theirs, usual = self._answer(timed, request, ts, "production", "1")
+            ours, taken, score = self._answer(timed, request, ts, "shadow", "2")
+            theirs, usual, other = self._answer(timed, request, ts, "production", "1")
             key = "2", "1", ts - ts % 10_000
-            pairs, differ, slower = self.expected.get(key, (0, 0, 0))
-            self.expected[key] = pairs + 1, differ + (ours != theirs), slower + (taken > usual)
+            more = (1, ours != theirs, taken > usual, 1, (score - other) * 2**17)
+            before = self.expected.get(key, (0,) * 5)
+            self.expected[key] = tuple(a + b for a, b in zip(before, more, strict=True))
         # Within a second or so of their time, so that no event is late.
         self._values = [value for _, value in sorted(timed)]
 
     def _answer(
         self, timed: list[tuple[int, bytes]], request: int, ts: int, role: str, version: str
-    ) -> tuple[str, int]:
+    ) -> tuple[str, int, int]:
         label, latency = self.rng.choice("AAB"), self.rng.randrange(1, 100)
-        event = {
+        eighths = self.rng.randrange(9)
+        head = {
             "ts": ts,
             "model": "m",
             "version": version,
             "role": role,
             "request_id": f"q-{request}",
-            "prediction": {"label": label},
-            "latency_ms": latency,
         }
-        timed.append((ts + self.rng.randrange(1_000), json.dumps(event).encode()))
-        return label, latency
+        answer = head | {"prediction": {"label": label}, "latency_ms": latency}
+        timed += [
+            (ts + self.rng.randrange(1_000), json.dumps(event).encode())
+            for event in (answer, head | {"scores": {"s": eighths / 8}})
+        ]
+        return label, latency, eighths
 
     def produce(self, producer: confluent_kafka.Producer, topic: str, count: int) -> None:
         """The next ``count`` of them."""
@@ -97,7 +110,7 @@ class Counts:
         self._consumer.close()
 
     def read(self, seconds: float) -> int:
-        """Reads on for so long; how many pairs there are now."""
+        """Reads on for so long; how many pairs of answers and of scores there are."""
         until = time.monotonic() + seconds
         while time.monotonic() < until:
             for message in self._consumer.consume(500, timeout=0.1):
@@ -108,10 +121,16 @@ class Counts:
                     key = group.shadow, group.production, group.pane_ms
                     known = self.pairs.get(key, PairCounts())
                     self.pairs[key] = known.merge(counts_of(group))
-                for each in delta.halves:
-                    half = (each.version, each.role), each.pane_ms, ""
+                lone: list[tuple[str, HalfGroup | ScoreGroup]] = [("", h) for h in delta.halves]
+                lone += [(each.score, each) for each in delta.scores]
+                for score, each in lone:
+                    half = (each.version, each.role), each.pane_ms, score
                     self.halves[half] = self.halves.get(half, HalfCounts()).merge(halves_of(each))
-        return sum(counts.pairs for counts in self.pairs.values())
+        return sum(counts.pairs + _scores(counts).n for counts in self.pairs.values())
+
+
+def _scores(counts: PairCounts) -> Differences:
+    return counts.scored.get(("scores.s", 1.0), Differences())
 
 
 def test_pairs_are_counted_exactly_once_although_workers_are_killed(
@@ -139,7 +158,7 @@ def test_pairs_are_counted_exactly_once_although_workers_are_killed(
         producer = confluent_kafka.Producer({"bootstrap.servers": servers})
         for part in range(PARTS):
             before = counts.read(0.1)
-            traffic.produce(producer, topic, 2 * REQUESTS // PARTS)
+            traffic.produce(producer, topic, 4 * REQUESTS // PARTS)
             if 0 < part <= KILLS:
                 victim = running.pop(0)
                 victim.kill()
@@ -149,7 +168,7 @@ def test_pairs_are_counted_exactly_once_although_workers_are_killed(
             while counts.read(0.1) == before:
                 assert time.monotonic() < deadline, log.read_text(encoding="utf-8")[-3000:]
         deadline = time.monotonic() + MOST_S
-        while counts.read(0.5) < REQUESTS and time.monotonic() < deadline:
+        while counts.read(0.5) < 2 * REQUESTS and time.monotonic() < deadline:
             pass
         counts.read(3.0)  # nothing may come twice
     finally:
@@ -159,9 +178,17 @@ def test_pairs_are_counted_exactly_once_although_workers_are_killed(
             process.wait(20)
         counts.close()
     found = {
-        key: (each.pairs, each.differ, each.measures["latency_ms", 1024.0].higher)
+        key: (
+            each.pairs,
+            each.differ,
+            each.measures["latency_ms", 1024.0].higher,
+            _scores(each).n,
+            _scores(each).first,
+        )
         for key, each in counts.pairs.items()
     }
     assert found == traffic.expected, log.read_text(encoding="utf-8")[-3000:]
-    assert sum(each.halves for each in counts.halves.values()) == 2 * REQUESTS
+    for score in ("", "scores.s"):
+        halves = [each.halves for (_, _, of), each in counts.halves.items() if of == score]
+        assert sum(halves) == 2 * REQUESTS
     assert sum(each.repeated for each in counts.halves.values()) == 0
