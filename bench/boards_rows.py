@@ -66,6 +66,7 @@ def fill(client: Client, fleet: Fleet, advanced: Callable[[int], None]) -> None:
         client.command(_findings(fleet, first, count), settings=_ONE_PART)
         client.command(_windows(fleet, first, count), settings=_ONE_PART)
         client.command(_verdicts(fleet, first, count))
+        client.command(_audit(fleet, first, count))
         client.command(_intake(fleet, first, count))
         advanced(count * fleet.streams)
     client.command(_references(fleet))
@@ -143,6 +144,23 @@ def _verdicts(fleet: Fleet, first: int, count: int) -> str:
     fromUnixTimestamp64Milli(toInt64({begin} + (w + 1) * {MINUTE_MS}), 'UTC') AS at,
     at - toIntervalMinute(1), {MINUTE_MS}, '1', 1000 * ({first} + w), 150, 180, [], NULL, NULL, [],
     {first} + w
+    FROM numbers({count * fleet.releases})"""
+
+
+def _audit(fleet: Fleet, first: int, count: int) -> str:
+    """A row for each verdict, as deliver takes it in, and one in 16 of something else."""
+    begin = fleet.begin_ms + first * MINUTE_MS
+    return f"""
+    INSERT INTO driftline.audit (chain, sequence, at, kind, model, version, role, subject, `by`,
+    body, previous, hash)
+    WITH intDiv(number, {fleet.releases}) AS w, number % {fleet.releases} AS r
+    SELECT concat('model-', leftPad(toString(intDiv(r, 3)), 3, '0')) AS chain,
+    3 * ({first} + w) + r % 3,
+    fromUnixTimestamp64Milli(toInt64({begin} + (w + 1) * {MINUTE_MS}), 'UTC'),
+    if(cityHash64(number, {first}) % 16 = 0, 'command.note', 'verdict'), chain,
+    toString(1 + r % 3), ['production', 'canary', 'shadow'][1 + r % 3], toString(number), 'judge',
+    concat('{{"status":"pass","findings_sha256":"', hex(SHA256(toString(number))), '"}}'),
+    hex(SHA256(toString(number))), hex(SHA256(toString(number + 1)))
     FROM numbers({count * fleet.releases})"""
 
 

@@ -20,7 +20,7 @@ from dashboards.panels import STATUS
 from sinks.clickhouse import insert
 from sinks.embedded_store import EmbeddedStore
 from sinks.migrations import migrate
-from sinks.schema import ACTIONS, AUDIT, DATABASE, REFERENCES, VERDICTS, WINDOWS
+from sinks.schema import DATABASE, REFERENCES, VERDICTS, WINDOWS
 from tests.dashboards.asking import (
     BY_NAME,
     LABEL,
@@ -34,7 +34,7 @@ from tests.dashboards.asking import (
     rows_of,
     stored_now,
 )
-from tests.dashboards.conftest import BEGIN_MS, HOSTILE, RecordingLine
+from tests.dashboards.conftest import HOSTILE, RecordingLine
 
 EMPTY_HERE = {
     "driftline-quality / panel / Folded cardinality",
@@ -287,35 +287,6 @@ def test_new_categories_and_nulls_are_seen(filled: EmbeddedStore, seen: Range) -
     assert "features.age" in {row["column"] for row in nulls}
 
 
-def test_the_bad_canary_has_a_rollback_and_an_open_incident(
-    filled: EmbeddedStore, recorded: RecordingLine, seen: Range
-) -> None:
-    wanted = {r["action_key"] for r in recorded.rows[ACTIONS] if r["kind"] == "rollback"}
-    assert wanted
-    shown = rows_of(filled, seen, "driftline-incidents / panel / Actions and their delivery")
-    assert {row["action_key"] for row in shown if row["kind"] == "rollback"} == wanted
-    assert {row["state"] for row in shown} == {"acknowledged"}
-    marks = rows_of(filled, seen, "driftline-fleet / mark / Rollbacks")
-    assert len(marks) == len(wanted)
-    open_ones = rows_of(filled, seen, "driftline-incidents / panel / Open incidents")
-    assert open_ones
-
-
-def test_a_change_of_verdict_is_listed_once(
-    filled: EmbeddedStore, recorded: RecordingLine, seen: Range
-) -> None:
-    wanted: list[tuple[str, ...]] = []
-    last: dict[tuple[str, ...], str] = {}
-    for row in sorted(recorded.rows[VERDICTS], key=lambda r: (r["as_of"], r["sequence"])):
-        key = row["model"], row["version"], row["role"]
-        if last.get(key, "") != row["status"]:
-            wanted.append((*key, last.get(key, ""), row["status"]))
-            last[key] = row["status"]
-    shown = rows_of(filled, seen, "driftline-incidents / panel / Changes of verdicts")
-    told = [tuple(r[k] for k in ("model", "version", "role", "before", "status")) for r in shown]
-    assert sorted(told) == sorted(wanted)
-
-
 def test_rows_stored_twice_change_nothing(
     filled: EmbeddedStore, recorded: RecordingLine, seen: Range
 ) -> None:
@@ -333,61 +304,3 @@ def test_rows_stored_twice_change_nothing(
     for table, rows in recorded.rows.items():
         insert(filled.client, table, rows[: len(rows) // 2], database=DATABASE)
     assert [rows_of(filled, seen, name) for name in names] == before
-
-
-def test_the_incidents_of_the_recording_are_listed_with_owner_pages_and_cause(
-    filled: EmbeddedStore, recorded: RecordingLine, seen: Range
-) -> None:
-    shown = rows_of(filled, seen, "driftline-incidents / panel / Incidents")
-    audited = [row for row in recorded.rows[AUDIT] if row["kind"] == "incident.opened"]
-    assert {row["known_as"] for row in shown} <= {row["subject"] for row in recorded.rows[AUDIT]}
-    assert len(shown) == len(audited) > 1
-    (canary,) = [r for r in shown if (r["model"], r["version"]) == ("fraud", "2")]
-    # It went on after its rollback, so somebody was told that it could not be verified.
-    assert (canary["state"], canary["cause"], canary["severity"]) == (
-        "open",
-        "rollback",
-        "critical",
-    )
-    pages = {
-        row["action_key"]
-        for row in recorded.rows[ACTIONS]
-        if (row["model"], row["version"], row["kind"]) == ("fraud", "2", "page")
-    }
-    assert (canary["owner"], int(canary["pages"]), canary["taken_by"]) == ("risk", len(pages), "")
-    assert {r["owner"] for r in shown if r["model"] == HOSTILE} <= {""}
-
-
-def test_a_release_that_fell_silent_after_its_rollback_stays_the_one_that_failed(
-    filled: EmbeddedStore, recorded: RecordingLine, seen: Range
-) -> None:
-    newest = max(r["as_of"] for r in recorded.rows[VERDICTS])
-    like = next(r for r in recorded.rows[VERDICTS] if r["model"] == "fraud")
-    told = next(r for r in recorded.rows[AUDIT] if r["kind"] == "rollback.approved")
-    for version in ("8", "9"):
-        silent = {
-            **like, "version": version, "role": "canary", "sequence": 2**40, "status": "blind",
-            "reason": "no events for 900 s", "as_of": newest,
-        }  # fmt: skip
-        insert(filled.client, VERDICTS, [silent], database=DATABASE)
-    body = json.dumps({"return_to": "1", "revision": 4, "reason": "precision fell"})
-    done = {
-        **told, "model": "fraud", "version": "8", "role": "canary", "kind": "rollback.verified",
-        "chain": "fraud", "sequence": 2**40, "subject": "rollback_8", "body": body,
-        "at": BEGIN_MS,
-    }  # fmt: skip
-    insert(filled.client, AUDIT, [done], database=DATABASE)
-    shown = {
-        row["version"]: row
-        for row in rows_of(filled, seen, "driftline-release / panel / Verdicts now")
-        if row["role"] == "canary"
-    }
-    assert (shown["8"]["status"], shown["9"]["status"]) == ("fail", "blind")
-    assert shown["8"]["reason"].startswith("precision fell; rolled back to 1 at 2025-10-09")
-    assert shown["8"]["reason"].endswith("no events for 900 s")
-    # Nobody is woken for the silence that was wanted.
-    now = stored_now(filled)
-    blind = {row["version"]: row["value"] for row in ask(
-        filled, next(q for q in QUERIES if q.shown.get("uid") == "driftline-blind"), now, {}
-    ).rows if row["role"] == "canary" and row["model"] == "fraud"}  # fmt: skip
-    assert (blind["8"], blind["9"]) == (0, 1)
