@@ -105,9 +105,9 @@ _QUERIES: Final = {
     ),
     "role": (
         "Role",
-        "What the version does: production, canary, shadow or variant.",
-        """SELECT DISTINCT role FROM {db}.newest_verdicts
-        WHERE model = {model} AND version = {version} ORDER BY role""",
+        "What the version does: production, canary, shadow or variant; the newest first.",
+        """SELECT role FROM {db}.newest_verdicts WHERE model = {model} AND version = {version}
+        GROUP BY role ORDER BY max(as_of) DESC, role""",
     ),
     "segment": (
         "Segment",

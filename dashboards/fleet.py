@@ -32,7 +32,10 @@ def fleet(database: str) -> dashboard.Dashboard:
         " Click a version for the release, a column for its drift.",
         ("filter",),
     )
-    release_link = ("Open the release", address(RELEASE, model="model", version="version"))
+    release_link = (
+        "Open the release",
+        address(RELEASE, model="model", version="version", role="role"),
+    )
     drift_link = (
         "Open its drift",
         address(DRIFT, model="model", version="version", role="role", column="worst_column"),

@@ -28,7 +28,10 @@ def incidents(database: str) -> dashboard.Dashboard:
         ("filter",),
         hours=24,
     )
-    release_link = ("Open the release", address(RELEASE, model="model", version="version"))
+    release_link = (
+        "Open the release",
+        address(RELEASE, model="model", version="version", role="role"),
+    )
     newest = f"""
     SELECT action_key, receiver, kind, model, version, role, return_to,
     argMax(state, step) AS last_state, argMax(attempt, step) AS attempts, min(at) AS decided,

@@ -31,8 +31,9 @@ def release(database: str) -> dashboard.Dashboard:
         RELEASE,
         "driftline / Release",
         "Is this release better or worse than production, how sure is that, and what was done?"
-        " All releases of the model side by side; evidence is that of the chosen version.",
-        ("model", "version", "segment", "window", "column"),
+        " All releases of the model side by side; evidence is that of the chosen version in the"
+        " chosen role.",
+        ("model", "version", "role", "segment", "window", "column"),
     )
     drift_link = (
         "Open its drift",
@@ -122,12 +123,13 @@ def release(database: str) -> dashboard.Dashboard:
                         concat(column, ' ', detector) AS measure,
                         max(statistic / threshold) AS value
                         FROM {db}.findings
-                        WHERE model = {model} AND version = {version} AND segment = {segment}
-                        AND window_ms = {window} AND $__timeFilter(window_start) AND threshold > 0
+                        WHERE model = {model} AND version = {version} AND role = {role}
+                        AND segment = {segment} AND window_ms = {window}
+                        AND $__timeFilter(window_start) AND threshold > 0
                         AND startsWith(against, 'production')
                         AND column IN (SELECT column FROM {db}.newest_findings FINAL
-                        WHERE model = {model} AND version = {version} AND threshold > 0
-                        AND compared = 'production' GROUP BY column
+                        WHERE model = {model} AND version = {version} AND role = {role}
+                        AND threshold > 0 AND compared = 'production' GROUP BY column
                         ORDER BY max(statistic / threshold) DESC, column LIMIT 12)
                         GROUP BY time, measure HAVING value IS NOT NULL
                         ORDER BY time, measure LIMIT 20000"""),
@@ -246,19 +248,19 @@ def release(database: str) -> dashboard.Dashboard:
                 [
                     rows(
                         "Newest findings of this version",
-                        "What every deciding detector says now, the worst first. `effect` with"
-                        " `low` and `high` is the size of the difference in the units of the"
-                        " column or as a rate, where the detector gives one.",
+                        "What every deciding detector says now of the chosen role, the worst first."
+                        " `effect` with `low` and `high` is the size of the difference in the units"
+                        " of the column or as a rate, where the detector gives one.",
                         fill("""
                         SELECT model, version, role, segment, column, detector, compared, outcome,
                         statistic, threshold, statistic / threshold AS share, effect,
                         effect_low AS low, effect_high AS high, n, critical, window_end AS at,
                         reason
                         FROM {db}.newest_findings FINAL
-                        WHERE model = {model} AND version = {version}
+                        WHERE model = {model} AND version = {version} AND role = {role}
                         AND window_end >= $__fromTime
                         ORDER BY indexOf(['fail', 'insufficient', 'pass'], outcome), share DESC,
-                        role, segment, column, detector LIMIT 500"""),
+                        segment, column, detector LIMIT 500"""),
                         {
                             "column": Shown(link=drift_link),
                             "outcome": Shown(words=True, width=110),
@@ -290,9 +292,9 @@ def _difference(
     argMax(effect_low, (window_end, revision)) AS low,
     argMax(effect_high, (window_end, revision)) AS high
     FROM {{db}}.findings
-    WHERE model = {{model}} AND version = {{version}} AND segment = {{segment}}
-    AND column = {column} AND window_ms = {{window}} AND detector = '{detector}'
-    AND $__timeFilter(window_start)
+    WHERE model = {{model}} AND version = {{version}} AND role = {{role}}
+    AND segment = {{segment}} AND column = {column} AND window_ms = {{window}}
+    AND detector = '{detector}' AND $__timeFilter(window_start)
     GROUP BY time HAVING difference IS NOT NULL ORDER BY time LIMIT 20000""")
     return lines(title, read_as, query, unit, size=(8, 8), bands=(("low", "high"),))
 

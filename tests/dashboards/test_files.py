@@ -169,6 +169,13 @@ def test_variables_are_used_and_known() -> None:
         ]
 
 
+def test_boards_of_one_release_ask_for_model_version_role_segment_and_window() -> None:
+    wanted = {"model", "version", "role", "segment", "window"}
+    for board in all_boards():
+        asked = {each["name"] for each in board["templating"]["list"]}
+        assert (wanted <= asked) is (board["uid"] in (RELEASE, DRIFT, QUALITY)), board["uid"]
+
+
 def test_no_variable_reaches_sql_in_another_format() -> None:
     for board in all_boards():
         for text in re.findall(r'"rawSql": "((?:[^"\\]|\\.)*)"', json.dumps(board)):
