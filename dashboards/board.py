@@ -148,8 +148,6 @@ def _variable(name: str, database: str) -> Builder[dashboard.VariableModel]:
         )
     label, description, query = _QUERIES[name]
     text = sql(query, database)
-    by_time = "$__timeFilter" in text
-    moment = dashboard.VariableRefresh
     return (
         builders.QueryVariable(name)
         .label(label)
@@ -157,7 +155,8 @@ def _variable(name: str, database: str) -> Builder[dashboard.VariableModel]:
         .datasource(BOARD_SOURCE)
         .query(_variable_query(text))
         .definition(text)
-        .refresh(moment.ON_TIME_RANGE_CHANGED if by_time else moment.ON_DASHBOARD_LOAD)
+        # A release that begins while one looks is in the list then.
+        .refresh(dashboard.VariableRefresh.ON_TIME_RANGE_CHANGED)
         .sort(dashboard.VariableSort.DISABLED)
         .multi(False)
         .include_all(False)
