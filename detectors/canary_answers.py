@@ -5,8 +5,9 @@ Releases with the same book have a row each, and what is said of one does not de
 
 from __future__ import annotations
 
-from dataclasses import dataclass, fields
+from dataclasses import dataclass
 from enum import IntEnum
+from functools import lru_cache
 
 import numpy as np
 from numpy.typing import NDArray
@@ -15,7 +16,7 @@ from detectors.canary_book import Book
 from detectors.canary_ledger import Ledger
 from detectors.canary_rules import CanarySettings
 from detectors.canary_sequences import events_until, half_widths
-from detectors.canary_shares import Nearest, nearest_shares, unknown
+from detectors.canary_shares import FIGURES, Nearest, limited, nearest_shares
 from detectors.finding import Outcome
 from detectors.upstream import Direction
 
@@ -98,48 +99,43 @@ def answers(ledger: Ledger, book: Book, settings: CanarySettings) -> list[Answer
 
 def _answers(ledger: Ledger, book: Book, settings: CanarySettings) -> list[Answers]:
     cast, tallies, wealth, sequences = book.cast, ledger.tallies, ledger.wealth, ledger.sequences
-    shape = tallies.n.shape
+    told = _told_of(book)
     factor = ledger.factor(settings)
     nearest = _nearest(ledger, book, settings, factor)
     cases = np.maximum(np.ceil(FEWEST_CASES / nearest.rarest) - tallies.n, 0.0)
     cases[np.isnan(cases)] = 0.0  # of levels
     failed = wealth.peak >= cast.needed
-    level = np.zeros(shape[-1], np.bool_)
-    level[cast.levels] = True
-    flat = level & ~(sequences.variance > 0)
+    none = tallies.n == 0
+    flat = told.level & ~(sequences.variance > 0)
     still = (sequences.n > 0) & (sequences.skipped == 0) & (sequences.total == 0)
-    answer = np.select(
-        [
-            failed,
-            (tallies.n == 0) & (tallies.unmatched == 0),
-            tallies.n == 0,
-            flat & still,
-            flat,
-            tallies.n < settings.min_events,
-            cases > 0,
-            nearest.inside,
-            ~(nearest.room > 0),
-        ],
-        list(Answer)[:-1],
-        Answer.OPEN,
+    # In the order of :class:`Answer`, of which the first that holds is given.
+    reasons = (
+        failed,
+        none & (tallies.unmatched == 0),
+        none,
+        flat & still,
+        flat,
+        tallies.n < settings.min_events,
+        cases > 0,
+        nearest.inside,
+        ~(nearest.room > 0),
+        np.ones(none.shape, np.bool_),
     )
     # Of a level that may go neither way: where it went.
-    ways = np.array([_WAYS.index(what.harm if what else Direction.BOTH) for what in book.what])
     went = np.where(sequences.total > 0, _WAYS.index(Direction.UP), _WAYS.index(Direction.DOWN))
-    both = level & (ways == _WAYS.index(Direction.BOTH)) & (sequences.n > 0)
     span = tallies.last_ms - tallies.first_ms
     rows = zip(
         *(
-            np.broadcast_to(column, shape).tolist()
+            column.tolist()
             for column in (
-                answer,
+                np.array(reasons).argmax(axis=0),
                 wealth.peak,
-                cast.needed,
+                np.broadcast_to(cast.needed, none.shape),
                 nearest.estimate,
                 nearest.low,
                 nearest.high,
                 nearest.margin,
-                np.where(both, went, ways),
+                np.where(told.both_ways & (sequences.n > 0), went, told.ways),
                 tallies.n,
                 tallies.n_against,
                 wealth.peak_onset_ms,
@@ -154,17 +150,47 @@ def _answers(ledger: Ledger, book: Book, settings: CanarySettings) -> list[Answe
     return [Answers(book, settings.min_events, *row) for row in rows]
 
 
+@dataclass(frozen=True, slots=True, eq=False)
+class _Told:
+    """What of a book shapes its answers. Of each part, [M]: ``level``: whether it is one; ``ways``:
+    which way is harm, as places in :class:`Direction`; ``both_ways``: whether it is a level that
+    may go neither way. ``signs``: which way is harm to each level, 0 for both, [L]; ``order``:
+    where what is :func:`_nearest` of a part stands behind that of levels and of limited shares,
+    with nothing known last, [M]."""
+
+    level: Flags
+    ways: Counts
+    both_ways: Flags
+    signs: Floats
+    order: Counts
+
+
+@lru_cache(maxsize=512)
+def _told_of(book: Book) -> _Told:
+    levels, parts = book.cast.levels, limited(book.cast).parts
+    level = np.zeros(len(book.what), np.bool_)
+    level[levels] = True
+    ways = np.array([_WAYS.index(what.harm if what else Direction.BOTH) for what in book.what])
+    signs = np.array([_SIGNS[what.harm] if what else 0.0 for what in book.what])
+    order = np.full(len(book.what), len(levels) + len(parts))
+    order[levels] = np.arange(len(levels))
+    order[parts] = np.arange(len(parts)) + len(levels)
+    both_ways = level & (ways == _WAYS.index(Direction.BOTH))
+    return _Told(level, ways, both_ways, signs[levels], order)
+
+
 def _nearest(ledger: Ledger, book: Book, settings: CanarySettings, factor: Floats) -> Nearest:
     """Of every part, [..., M]."""
-    found = unknown(factor.shape)
-    levels = book.cast.levels
-    for parts, some in (
-        (levels, _levels(ledger, book, settings, factor)),
-        nearest_shares(ledger, book, factor, settings.alpha),
-    ):
-        for one in fields(Nearest):
-            getattr(found, one.name)[..., parts] = getattr(some, one.name)
-    return found
+    levels = _levels(ledger, book, settings, factor)
+    shares = nearest_shares(ledger, book, factor, settings.alpha)
+    unknown = np.full((FIGURES, *factor.shape[:-1], 1), np.nan)
+    order = _told_of(book).order
+    return Nearest.of(
+        np.concatenate((levels.figures, shares.figures, unknown), axis=-1).take(order, axis=-1),
+        np.concatenate((levels.inside, shares.inside, unknown[0] > 0), axis=-1).take(
+            order, axis=-1
+        ),
+    )
 
 
 def _levels(ledger: Ledger, book: Book, settings: CanarySettings, factor: Floats) -> Nearest:
@@ -176,20 +202,13 @@ def _levels(ledger: Ledger, book: Book, settings: CanarySettings, factor: Floats
     estimate = of.total.take(parts, axis=-1) / n
     margin = book.margin[parts] * np.sqrt(within / against)
     half = half_widths(variance, r2, n, settings.alpha, factor.take(parts, axis=-1))
-    signs = np.array([_SIGNS[what.harm] if what else 0.0 for what in book.what])[parts]
+    signs = _told_of(book).signs
     room = margin - np.where(signs == 0, np.abs(estimate), signs * estimate)
+    no_share = np.full(n.shape, np.nan)
+    low, high = estimate - half, estimate + half
     # Where anything is NaN, inside is a no.
-    return Nearest(
-        estimate,
-        estimate - half,
-        estimate + half,
-        margin,
-        variance,
-        r2,
-        half,
-        room,
-        half < room,
-        np.full(n.shape, np.nan),
+    return Nearest.of(
+        np.array((estimate, low, high, margin, variance, r2, half, room, no_share)), half < room
     )
 
 
