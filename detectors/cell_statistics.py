@@ -97,14 +97,15 @@ class Side:
         shares: Floats = weights / totals.take(slices.of)
         return cls(weights, totals, shares, np.sqrt(shares), empty)
 
-    def times(self, copies: int) -> Side:
-        """So many of these, one after another."""
-        return Side(
-            np.tile(self.counts, copies),
-            np.tile(self.totals, copies),
-            np.tile(self.shares, copies),
-            np.tile(self.roots, copies),
-            np.tile(self.empty, copies),
+    @classmethod
+    def joined(cls, each: Sequence[Side]) -> Side:
+        """The columns of the first, then of the second, and so on."""
+        return cls(
+            np.concatenate([side.counts for side in each]),
+            np.concatenate([side.totals for side in each]),
+            np.concatenate([side.shares for side in each]),
+            np.concatenate([side.roots for side in each]),
+            np.concatenate([side.empty for side in each]),
         )
 
     def part(self, columns: slice, cells: slice) -> Side:

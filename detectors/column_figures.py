@@ -79,9 +79,13 @@ class Figures:
         shape = 4, len(each) * len(columns)
         return cls.of(counts.reshape(shape), values.reshape(shape))
 
-    def times(self, copies: int) -> Figures:
-        """So many of these, one after another."""
-        return self.of(np.tile(self.counts, copies), np.tile(self.values, copies))
+    @classmethod
+    def joined(cls, each: Sequence[Figures]) -> Figures:
+        """Those of the first, then of the second, and so on."""
+        return cls.of(
+            np.concatenate([figures.counts for figures in each], axis=1),
+            np.concatenate([figures.values for figures in each], axis=1),
+        )
 
     def part(self, columns: slice) -> Figures:
         """Those of some columns that stand together."""

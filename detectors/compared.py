@@ -8,7 +8,8 @@ from __future__ import annotations
 
 import functools
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
+from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -30,10 +31,11 @@ from detectors.column_directions import (
 )
 from detectors.column_figures import Figures, figures_of
 from detectors.comparison_plan import Plan, plan_of
-from detectors.layout import Kind, Layout
+from detectors.layout import Kind
 from detectors.loose_cells import deciles, shared_buckets, shared_categories
 from detectors.sketch import Sketch
 from detectors.summary import Summaries
+from detectors.widening import common_layout, lasting_widened, widened
 
 Ints = NDArray[np.int64]
 Floats = NDArray[np.float64]
@@ -72,14 +74,25 @@ class Compared:
     known: Usual
 
 
+class Pair(NamedTuple):
+    """What is compared with what. ``lasting``: the reference will be compared with again and again,
+    so that what is worked out of it alone is worth keeping for long."""
+
+    reference: Summaries
+    current: Summaries
+    lasting: bool = False
+
+
 @dataclass(frozen=True, slots=True, eq=False)
 class Many:
-    """Summaries of one layout compared with the same side. As :class:`Compared`, with the columns
-    (and cells) of the first, then of the second, and so on."""
+    """Pairs with the same plan, compared. As :class:`Compared`, with the columns (and cells) of the
+    first, then of the second, and so on. ``places``: which they are of those that were asked for;
+    ``currents`` and ``known``: by pair."""
 
     plan: Plan
+    places: Sequence[int]
     currents: Sequence[Summaries]
-    known: Usual
+    known: Sequence[Usual]
     usual: Figures
     now: Figures
     now_side: Side
@@ -90,11 +103,12 @@ class Many:
     """What these are of, where there is one that has columns without common bins."""
 
     @classmethod
-    def of(cls, alone: Compared) -> Many:
+    def of(cls, place: int, alone: Compared) -> Many:
         return cls(
             alone.plan,
+            [place],
             [alone.current],
-            alone.known,
+            [alone.known],
             alone.usual,
             alone.now,
             alone.now_side,
@@ -109,54 +123,64 @@ class Many:
         if self.alone is not None:
             return self.alone
         plan, columns, cells = self.plan, len(self.plan.columns), len(self.plan.slices.of)
+        known = self.known[at]
         of_columns = slice(at * columns, (at + 1) * columns)
         of_cells = slice(at * cells, (at + 1) * cells)
         return Compared(
             plan,
             self.currents[at],
-            self.known.figures,
+            known.figures,
             self.now.part(of_columns),
             plan.slices,
-            self.known.side,
+            known.side,
             self.now_side.part(of_columns, of_cells),
             self.distances.part(of_columns, of_cells),
             self.kolmogorov_smirnov[of_columns],
             self.wasserstein[of_columns],
             {},
-            self.known,
+            known,
         )
 
 
-def compare(reference: Summaries, current: Summaries, *, lasting: bool = False) -> Compared:
+def compare(reference: Summaries, current: Summaries) -> Compared:
     """Every column that either side has; of summaries on different references, that both have.
     Never raises for what the summaries hold. Call within :func:`detectors.cell_statistics.quiet`.
-
-    ``lasting``: the reference will be compared with again and again, so that what is worked out of
-    it alone is worth keeping for long.
     """
-    (many,) = compare_many(reference, [current], lasting=lasting)
+    (many,) = compare_many([Pair(reference, current)])
     return many.one(0)
 
 
-def compare_many(
-    reference: Summaries, currents: Sequence[Summaries], *, lasting: bool = False
-) -> list[Many]:
-    """As :func:`compare` for summaries of one layout, with the same result. Where they must be
-    compared one by one there are as many of :class:`Many`, else one."""
-    layout = currents[0].layout
-    if reference.layout.reference == layout.reference:
-        # A column that one side never sent is empty there.
-        layout = _union(reference.layout, layout)
-        reference = (_lasting_widened if lasting else _widened)(reference, layout)
-        currents = [_widened(current, layout) for current in currents]
-    plan = plan_of(reference.layout, layout)
-    known = (_lasting_usual if lasting else _passing_usual)(reference, plan)
-    if len(plan.columns) == plan.binned:
-        return [_compare_binned(currents, plan, known)]
-    return [Many.of(_compare_loose(reference, current, plan, known)) for current in currents]
+def compare_many(pairs: Sequence[Pair]) -> list[Many]:
+    """As :func:`compare` for each, with the same result, at a fraction of the cost where pairs have
+    their columns in common. A pair that must be compared by itself is one of :class:`Many`."""
+    found: list[Many] = []
+    together: dict[Plan, list[tuple[int, Summaries, Usual]]] = {}
+    for at, pair in enumerate(pairs):
+        reference, current, plan = _aligned(pair)
+        known = (_lasting_usual if pair.lasting else _passing_usual)(reference, plan)
+        if len(plan.columns) == plan.binned:
+            together.setdefault(plan, []).append((at, current, known))
+        else:
+            found.append(Many.of(at, _compare_loose(reference, current, plan, known)))
+    found += (_compare_binned(plan, *zip(*some, strict=True)) for plan, some in together.items())
+    return found
 
 
-def _compare_binned(currents: Sequence[Summaries], plan: Plan, known: Usual) -> Many:
+def _aligned(pair: Pair) -> tuple[Summaries, Summaries, Plan]:
+    """Both sides in one layout, if they stand on the same reference: a column that one side never
+    sent is empty there. And how they are compared."""
+    reference, current = pair.reference, pair.current
+    if reference.layout.reference != current.layout.reference:
+        return reference, current, plan_of(reference.layout, current.layout)
+    layout = common_layout(reference.layout, current.layout)
+    usual = (lasting_widened if pair.lasting else widened)(reference, layout)
+    # One plan for one layout, whichever of two equal ones the sides hold.
+    return usual, widened(current, layout), plan_of(layout, layout)
+
+
+def _compare_binned(
+    plan: Plan, places: Sequence[int], currents: Sequence[Summaries], known: Sequence[Usual]
+) -> Many:
     """The columns of all stand end to end, as if they were those of one."""
     copies, numbers = len(currents), plan.binned_numbers
     now = Figures.many([figures_of(current) for current in currents], plan.now_columns)
@@ -166,21 +190,22 @@ def _compare_binned(currents: Sequence[Summaries], plan: Plan, known: Usual) -> 
     of_numbers = side.counts.reshape(counts.shape)[:, : len(plan.number_slices.of)]
     ks, moved = ordered_distances(
         number_slices,
-        np.tile(known.running, copies),
+        np.concatenate([each.running for each in known]),
         running_shares(number_slices, of_numbers.ravel()),
-        np.tile(known.steps, copies),
+        np.concatenate([each.steps for each in known]),
     )
     ordered = np.full((2, copies, len(plan.columns)), np.nan)
     ordered[:, :, :numbers] = np.stack((ks, moved)).reshape(2, copies, numbers)
-    usual = known.figures.times(copies)
+    usual = Figures.joined([each.figures for each in known])
     return Many(
         plan,
+        places,
         currents,
         known,
         usual,
         now,
         side,
-        distances(slices, known.side.times(copies), side),
+        distances(slices, Side.joined([each.side for each in known]), side),
         ordered[0].ravel(),
         _not_less_than_the_shift(ordered[1].ravel(), usual, now),
     )
@@ -293,30 +318,6 @@ def _not_less_than_the_shift(distance: Floats, usual: Figures, now: Figures) -> 
     shift = np.abs(now.mean - usual.mean) / usual.sd
     larger = np.isfinite(shift) & (shift > distance)
     return np.where(larger, shift, distance)
-
-
-@functools.lru_cache(maxsize=1_024)
-def _union(usual: Layout, now: Layout) -> Layout:
-    return usual.union(now)
-
-
-@functools.lru_cache(maxsize=1_024)
-def _positions(layout: Layout, wider: Layout) -> tuple[Ints, Ints]:
-    return layout.positions_in(wider), layout.columns_in(wider)
-
-
-def _widened(summaries: Summaries, layout: Layout) -> Summaries:
-    """As :meth:`Summaries.widen`, with the places remembered."""
-    if layout.same_as(summaries.layout):
-        return summaries
-    places, columns = _positions(summaries.layout, layout)
-    wide = Summaries.empty(layout)
-    wide.vector[places] = summaries.vector
-    wide.extremes[:, columns] = summaries.extremes
-    return replace(wide, sketches=summaries.sketches, categories=summaries.categories)
-
-
-_lasting_widened = functools.lru_cache(maxsize=256)(_widened)
 
 
 def _usual(reference: Summaries, plan: Plan) -> Usual:

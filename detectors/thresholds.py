@@ -19,11 +19,11 @@ from numpy.typing import NDArray
 
 from detectors.cell_statistics import quiet
 from detectors.column_figures import QUANTILES, quantiles_of
-from detectors.compared import Many, compare_many, directions
+from detectors.compared import Many, Pair, compare_many, directions
 from detectors.differences import differences
 from detectors.finding import Finding, Outcome
 from detectors.judged_columns import OF_COLUMNS, TAILS, Measure, Rules, rules_of
-from detectors.layout import Header, Kind, Layout
+from detectors.layout import Header, Kind
 from detectors.limit_outcome import (
     NO_LIMIT,
     AskedOfColumn,
@@ -101,25 +101,20 @@ def judge_columns(
 
 def judge_all(settings: ThresholdSettings, asked: Sequence[Asked]) -> list[list[Finding]]:
     """As :func:`judge_columns` for each: the same findings, at a fraction of the cost where many
-    summaries of one layout are compared with the same side."""
-    together: dict[tuple[int, Layout, Against], list[int]] = {}
-    for at, each in enumerate(asked):
-        comparison = each.comparison
-        key = id(comparison.against), comparison.current.layout, comparison.kind
-        together.setdefault(key, []).append(at)
+    comparisons have their columns in common."""
+    pairs = [
+        Pair(each.against, each.current, lasting=each.kind is Against.REFERENCE)
+        for each in (one.comparison for one in asked)
+    ]
     found: list[list[Finding]] = [[] for _ in asked]
     with quiet():
-        for (_, _, kind), places in together.items():
-            some = [asked[at] for at in places]
-            against = some[0].comparison.against
-            currents = [each.comparison.current for each in some]
-            waiting = iter(zip(places, some, strict=True))
-            for many in compare_many(against, currents, lasting=kind is Against.REFERENCE):
-                rules = rules_of(settings, kind, many.plan)
-                values = _values(many, rules).T.reshape(len(many.currents), -1, len(OF_COLUMNS))
-                for one, shown in enumerate(values.tolist()):
-                    at, each = next(waiting)
-                    _judge(settings, each, many, one, rules, shown, found[at])
+        for many in compare_many(pairs):
+            kinds = [asked[at].comparison.kind for at in many.places]
+            rules = {kind: rules_of(settings, kind, many.plan) for kind in kinds}
+            values = _values(many, rules[kinds[0]].sign).T
+            shown = values.reshape(len(kinds), -1, len(OF_COLUMNS)).tolist()
+            for one, (at, kind) in enumerate(zip(many.places, kinds, strict=True)):
+                _judge(settings, asked[at], many, one, rules[kind], shown[one], found[at])
     return found
 
 
@@ -155,7 +150,7 @@ def _judge_values(
     passed, nan, no_limit = Outcome.PASS, math.nan, NO_LIMIT
     columns = len(many.plan.columns)
     counts = many.now.counts[:, one * columns : (one + 1) * columns]
-    every = np.concatenate((counts, many.known.figures.counts)).T.tolist()
+    every = np.concatenate((counts, many.known[one].figures.counts)).T.tolist()
     chosen = _chosen(rules, every) if rules.doubled else {}
     told = directions(many.one(one), *rules.worded)[0] if any(rules.worded) else None
     for column in rules.columns:
@@ -197,8 +192,9 @@ def _judge_values(
             )
 
 
-def _values(many: Many, rules: Rules) -> NDArray[np.float64]:
-    """The statistics of :data:`OF_COLUMNS`, float64 [statistics, columns of all]."""
+def _values(many: Many, sign: NDArray[np.float64]) -> NDArray[np.float64]:
+    """The statistics of :data:`OF_COLUMNS`, float64 [statistics, columns of all]. ``sign``: as in
+    :class:`Rules`, of which it is the same for whatever is compared with."""
     found, usual, now = many.distances, many.usual, many.now
     shift = differences(usual.testable, usual.sd, now.testable, now.sd)
     unit = np.where(usual.sd > 0, usual.sd, now.sd)
@@ -219,7 +215,7 @@ def _values(many: Many, rules: Rules) -> NDArray[np.float64]:
             found.l_infinity,
             now.missing - usual.missing,
             np.abs(in_sd),
-            np.tile(rules.sign, len(many.currents)) * in_sd,
+            np.tile(sign, len(many.currents)) * in_sd,
         )
     ).reshape(len(OF_COLUMNS), -1)
 
