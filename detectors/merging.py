@@ -21,9 +21,9 @@ from detectors.summary import Summaries
 
 Ints = NDArray[np.int64]
 
-_KEY_BITS = 32
-"""Of a bucket's number: the column it belongs to stands above it."""
-_FIRST_KEY = np.int64(1 << (_KEY_BITS - 1))
+_CELLS_A_KEY = 16
+"""Buckets between the lowest and the highest, to one that is in use: up to so many are counted in a
+table of all."""
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -139,18 +139,40 @@ def _sketches(blocks: Blocks, run_of: Sequence[int], runs: int) -> list[dict[str
         for run, name in columns:
             found[run][name] = Sketch.empty()
         return found
-    # Column and bucket in one number, so that one sort brings together what belongs together.
-    owner = np.repeat(np.array(column_of, np.int64), np.array(blocks.sizes, np.int64))
-    joint = (owner << _KEY_BITS) + (blocks.keys + _FIRST_KEY)
-    order = np.argsort(joint, kind="stable")
-    ordered = joint[order]
-    first = np.flatnonzero(np.concatenate(([True], ordered[1:] != ordered[:-1])))
-    counts = np.add.reduceat(blocks.counts[order], first)
-    ordered = ordered[first]
-    keys = ((ordered & ((1 << _KEY_BITS) - 1)) - _FIRST_KEY).astype(np.int32)
-    ends = np.searchsorted(ordered, np.arange(1, len(columns) + 1) << _KEY_BITS).tolist()
+    # Column and bucket in one number, so that what belongs together is equal.
+    lowest = int(blocks.keys.min())
+    width = int(blocks.keys.max()) - lowest + 1
+    joint = np.array(column_of, np.int64).repeat(blocks.sizes)
+    joint *= width
+    joint += blocks.keys
+    joint -= lowest
+    cells = len(columns) * width
+    if cells <= _CELLS_A_KEY * len(joint):
+        places, counts = _in_a_table(joint, blocks.counts, cells)
+    else:
+        places, counts = _sorted(joint, blocks.counts)
+    column, bucket = np.divmod(places, width)
+    keys = (bucket + lowest).astype(np.int32)
+    ends = column.searchsorted(np.arange(len(columns)), side="right").tolist()
     begin = 0
     for (run, name), end in zip(columns, ends, strict=True):
         found[run][name] = Sketch(keys[begin:end].copy(), counts[begin:end].copy())
         begin = end
     return found
+
+
+def _in_a_table(places: Ints, counts: Ints, cells: int) -> tuple[Ints, Ints]:
+    """The places that occur, in order, and the sum of the counts at each, which are positive: with
+    a cell for every place there can be."""
+    table = np.zeros(cells, np.int64)
+    np.add.at(table, places, counts)
+    found = table.nonzero()[0]
+    return found, table[found]
+
+
+def _sorted(places: Ints, counts: Ints) -> tuple[Ints, Ints]:
+    """The same by sorting, where few of the cells are in use."""
+    order = np.argsort(places, kind="stable")
+    ordered = places[order]
+    first = np.flatnonzero(np.concatenate(([True], ordered[1:] != ordered[:-1])))
+    return ordered[first], np.add.reduceat(counts[order], first)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
+from functools import reduce
 
 import numpy as np
 import pytest
@@ -159,6 +160,28 @@ def test_many_runs_merged_at_once_are_what_merging_one_by_one_gives(
     assert [bits(merged) for merged in merge_alike(runs)] == expected
     packed = unpack_all([pack(part) for part in parts], LAYOUT)
     assert [bits(merged) for merged in merge_runs(packed, sizes)] == expected
+
+
+@settings(max_examples=50)
+@given(
+    st.integers(0, 10**6),
+    st.lists(st.integers(1, 4), min_size=1, max_size=5),
+    st.sampled_from([0.0, 0.5, 300.0]),
+)
+def test_sketches_near_together_and_far_apart_are_merged_alike(
+    seed: int, sizes: list[int], decades: float
+) -> None:
+    layout = Layout.of("r", (ColumnSpec("x", Kind.NUMERIC, sketch=True),))
+    random = np.random.default_rng(seed)
+    numbers = 10.0 ** random.uniform(-decades, decades, 40 * sum(sizes))
+    codes = np.zeros(len(numbers), np.int32)
+    starts = range(0, len(numbers) + 1, 40)
+    parts = summarize(rows(numbers, codes, list(starts)), layout)
+    ends = np.cumsum(sizes).tolist()
+    runs = [parts[end - size : end] for size, end in zip(sizes, ends, strict=True)]
+    whole = [reduce(Summaries.merge, run) for run in runs]
+    assert [bits(merged) for merged in merge_alike(runs)] == [bits(each) for each in whole]
+    assert all(len(each.sketches) == 1 for each in whole)
 
 
 def test_merging_at_once_takes_unlike_layouts_and_empty_summaries() -> None:
