@@ -34,7 +34,7 @@ from streams.summarize import always_models
 from streams.summarizer import Summarizer, SummarizeSettings
 from streams.timeline import NEVER, TimeSettings
 from streams.wire import Delta, decode, unpack
-from tests.faults.test_times import NOW, TOPIC, Written
+from tests.faults.worker_line import NOW, TOPIC, Written
 
 TIME: Final = TimeSettings(pane_ms=10_000, windows_ms=(60_000,))
 SMALL: Final = Limits(models=5, versions_per_model=3, segments_per_model=10, columns_per_model=20)

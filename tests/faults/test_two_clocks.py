@@ -23,7 +23,7 @@ from streams.standing import JudgeSettings
 from streams.summarizer import Summarizer, SummarizeSettings
 from streams.timeline import MINUTE, NEVER, PartitionTime, TimeSettings
 from streams.wire import Delta, Progress, decode
-from tests.faults.test_times import Written
+from tests.faults.worker_line import Written
 
 NOW: Final = 1_700_000_000_000
 TOPIC: Final = "events"
