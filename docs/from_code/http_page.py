@@ -80,6 +80,6 @@ def _row(method: str, path: str, operation: Any) -> str:
     asked = [each for each in operation.get("parameters", []) if each["in"] == "query"]
     shown = ", ".join(f"`{e['name']}`" + ("" if e.get("required") else "?") for e in asked)
     about = " ".join(operation["description"].split()) + (f" Query: {shown}." if shown else "")
-    everywhere = {"401", "408", "422", "429", "500"}
+    everywhere = {"401", "408", "422", "429", "431", "500"}
     answers = ", ".join(sorted(set(operation["responses"]) - everywhere))
     return f"| `{method.upper()} {path}` | {about} | {answers} |"
