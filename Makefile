@@ -49,7 +49,9 @@ soak: $(READY) ## An hour of random kills; nothing lost, nothing twice, memory f
 	@$(BIN)/python -m tests.faults --soak $(or $(MINUTES),60) $(ARGS)
 
 bench: $(READY) ## Benchmarks in their quick form; python -m bench NAME runs one in full, also peers
-	@for each in hotpath scaling latency memory judge canary detection detectors store boards wire; do $(BIN)/python -m bench $$each --quick || exit 1; done
+	@missed=; for each in hotpath startup scaling latency memory judge canary detection detectors store boards wire; do \
+	  $(BIN)/python -m bench $$each --quick || missed="$$missed $$each"; done; \
+	  test -z "$$missed" || { echo "failed, or missed a gate:$$missed"; exit 1; }
 
 tools: $(READY) ## Fetch or build the linters of what is deployed; building takes some minutes, once
 	@$(BIN)/python deploy/tools.py

@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 import gc
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from functools import partial
 
 import numpy as np
 
 from bench.events import START_MS, generate
 from bench.hotpath_case import CASES, MODEL, Case, reference
-from bench.measure import Spread, cpu_seconds
+from bench.measure import Spread, cpu_seconds, figure
 from detectors.fixed_point import grid_for
 from detectors.kernels import Rows, Workshop, group_sketches, histogram, summarize
 from detectors.layout import HEADERS, ColumnSpec, Kind, Layout
@@ -28,6 +28,15 @@ from streams.wire import encode
 _FLUSH_ROWS = 65_536
 _BOUNDS = Bounds(START_MS - 1, START_MS + 10**9)
 
+
+DECODE = f"decode, {CASES[0].name} (µs/row)"
+MOMENTS = "histogram and moments (ns/value)"
+ALL_THREE = "histogram, moments and sketch (ns/value)"
+DECODE_GATE, DECODE_GOAL = 450_000, 1_200_000
+"""Rows a second and core."""
+MOMENTS_GATE, MOMENTS_GOAL = 15.0, 3.0
+SKETCH_GATE, SKETCH_GOAL = 4.0, 1.0
+"""Nanoseconds a value; of the sketch, on top of histogram and moments."""
 
 Given = Callable[[], Kernels | None]
 
@@ -53,6 +62,32 @@ def steps(quick: bool) -> dict[str, Spread]:
                 )
     found |= _kernels(rounds)
     return found
+
+
+def gates(found: Mapping[str, Spread]) -> dict[str, dict[str, float | bool]]:
+    """What the steps of the compiled path must reach, and whether they do."""
+    rows = 1e6 / found[DECODE].median
+    moments, sketch = found[MOMENTS].median, found[ALL_THREE].median - found[MOMENTS].median
+    return {
+        "decode JSON to columns, rows/s": {
+            "gate": DECODE_GATE,
+            "goal": DECODE_GOAL,
+            "figure": figure(rows),
+            "passed": rows >= DECODE_GATE,
+        },
+        "histogram and moments, ns/value": {
+            "gate": MOMENTS_GATE,
+            "goal": MOMENTS_GOAL,
+            "figure": figure(moments),
+            "passed": moments <= MOMENTS_GATE,
+        },
+        "quantile sketch, ns/value more": {
+            "gate": SKETCH_GATE,
+            "goal": SKETCH_GOAL,
+            "figure": figure(sketch),
+            "passed": sketch <= SKETCH_GATE,
+        },
+    }
 
 
 def without() -> Kernels | None:
@@ -116,13 +151,9 @@ def _kernels(rounds: int) -> dict[str, Spread]:
     workshop = _workshop()
     rows = Rows(starts, np.zeros((1, len(HEADERS)), np.int64), {"x": values}, {}, {})
     parts = {
-        "histogram and moments": ColumnSpec(
-            "x", Kind.NUMERIC, tuple(deciles.tolist()), grid, sketch=False
-        ),
-        "moments": ColumnSpec("x", Kind.NUMERIC, (), grid, sketch=False),
-        "histogram, moments and sketch": ColumnSpec(
-            "x", Kind.NUMERIC, tuple(deciles.tolist()), grid
-        ),
+        MOMENTS: ColumnSpec("x", Kind.NUMERIC, tuple(deciles.tolist()), grid, sketch=False),
+        "moments (ns/value)": ColumnSpec("x", Kind.NUMERIC, (), grid, sketch=False),
+        ALL_THREE: ColumnSpec("x", Kind.NUMERIC, tuple(deciles.tolist()), grid),
     }
     layouts = {name: Layout.of("", (spec,)) for name, spec in parts.items()}
     work: dict[str, Callable[[], object]] = {
@@ -134,7 +165,7 @@ def _kernels(rounds: int) -> dict[str, Spread]:
         "quantile sketch, no kernels (ns/value)": lambda: group_sketches(values, starts),
     }
     for name, layout in layouts.items():
-        work[f"{name} (ns/value)"] = partial(summarize, rows, layout, workshop)
+        work[name] = partial(summarize, rows, layout, workshop)
     return {name: _per_value(each, len(values), rounds) for name, each in work.items()}
 
 
