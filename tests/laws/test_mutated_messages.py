@@ -1,4 +1,6 @@
-"""Real messages, damaged at random: the kernels read them exactly as the exact path does."""
+"""Made-up messages, damaged at random: the kernels read them exactly as the exact path does.
+
+Recorded ones are in test_mutated_recordings.py."""
 
 from __future__ import annotations
 
@@ -169,20 +171,20 @@ def test_every_cut_of_a_message_is_read_as_by_the_exact_path() -> None:
 
 def test_no_kernel_leaves_its_arrays_on_damaged_messages(repository: Path) -> None:
     """In a process of its own, where compiled code checks every position."""
-    name = "streams.codecs.speculative"
     pytest.importorskip("numba", reason="without numba there are no kernels to check")
     script = (
-        "import importlib.util, sys\n"
-        f"spec = importlib.util.spec_from_file_location('mutated', {str(Path(__file__))!r})\n"
-        "module = importlib.util.module_from_spec(spec)\n"
-        "sys.modules['mutated'] = module\n"
-        "spec.loader.exec_module(module)\n"
-        f"from {name} import machine\n"
+        "from streams.codecs.speculative import machine\n"
+        "from tests.laws import test_mutated_messages as made_up\n"
+        "from tests.laws import test_mutated_recordings as recorded\n"
         "assert machine.CHECKED\n"
-        "module.fuzz(lambda k: module.JsonEvent(kernels=k), module.messages, 9, 40)\n"
-        "module.fuzz(lambda k: module.JsonEvent(kernels=k), module.cuts, 9, 2)\n"
-        "module.fuzz(lambda k: module.Ndjson(kernels=k),"
-        " lambda rng: module.lines_of(rng, module.messages(rng)), 9, 40)\n"
+        "def event(kernels): return made_up.JsonEvent(kernels=kernels)\n"
+        "def lines(kernels): return made_up.Ndjson(kernels=kernels)\n"
+        "made_up.fuzz(event, made_up.messages, 9, 40)\n"
+        "made_up.fuzz(event, made_up.cuts, 9, 2)\n"
+        "made_up.fuzz(lines, lambda rng: made_up.lines_of(rng, made_up.messages(rng)), 9, 40)\n"
+        "made_up.fuzz(event, recorded.messages, 9, 30)\n"
+        "made_up.fuzz(lines, recorded.lines, 9, 30)\n"
+        "made_up.fuzz(lines, recorded.loans_as_sent, 9, 30)\n"
         "print('checked')\n"
     )
     found = subprocess.run(
