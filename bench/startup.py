@@ -7,6 +7,10 @@ before, and is sent more all the time. The clock is the one on the wall: from th
 process to the arrival of the first summaries, and to the arrival of those of all that was there
 before. With an empty cache the worker is watched until it says that kernels are ready: how many
 events it had summarized by then is told.
+
+Gated is the quickest start of each kind, for what other work does to the clock differs from start
+to start and only adds, while compiling would delay each of them; and the worker's own CPU time
+until then.
 """
 
 from __future__ import annotations
@@ -98,7 +102,7 @@ def run(quick: bool) -> str:
     """All three ways in turns; returns the JSON line."""
     if importlib.util.find_spec("numba") is None:
         sys.exit("there are no compiled kernels here: pip install driftline[fast]")
-    rounds = 2 if quick else 5
+    rounds = 3 if quick else 5
     found: dict[Way, list[Watched]] = {way: [] for way in Way}
     events = json_messages(
         generate(WAITING // 4, 1, start_ms=int(time.time() * 1000) - 60_000, per_second=1_000.0)
@@ -268,14 +272,17 @@ def fields_of(found: Mapping[Way, Sequence[Watched]], rounds: int) -> dict[str, 
             for way, runs in found.items()
         }
 
-    first = _times(found, Way.COLD, "first_s")
+    def lowest(way: Way, what: str) -> float:
+        return Spread.of([getattr(each, what) for each in found[way]]).low
+
+    def against_off(what: str) -> dict[str, Any]:
+        times = lowest(Way.COLD, what) / lowest(Way.OFF, what)
+        return {"gate": MOST, "times": figure(times), "passed": times <= MOST}
+
     before = [each.before_ready for each in found[Way.COLD]]
     gates: dict[str, dict[str, Any]] = {
-        "first events, times without kernels": {
-            "gate": MOST,
-            "times": figure(first.median),
-            "passed": first.median <= MOST,
-        },
+        "first events, times without kernels": against_off("first_s"),
+        "CPU time until then, times without kernels": against_off("first_cpu_s"),
         "events summarized while kernels compiled": {
             "gate": WAITING,
             "events": min(before),

@@ -9,8 +9,8 @@ import pytest
 from bench.startup import MOST, WAITING, Watched, Way, fields_of
 
 
-def watched(first_s: float, before_ready: int = WAITING) -> Watched:
-    return Watched(0.0, float, first_s, 0.1, first_s + 1, first_s + 2, WAITING, before_ready)
+def watched(first_s: float, before_ready: int = WAITING, cpu_s: float = 1.0) -> Watched:
+    return Watched(0.0, float, first_s, cpu_s, first_s + 1, first_s + 2, WAITING, before_ready)
 
 
 def test_events_are_counted_until_kernels_are_ready() -> None:
@@ -28,6 +28,7 @@ def test_events_are_counted_until_kernels_are_ready() -> None:
         (watched(2.0 * MOST - 0.1), True),
         (watched(2.0 * MOST + 0.1), False),
         (watched(2.0, before_ready=0), False),
+        (watched(2.0, cpu_s=MOST + 0.1), False),
     ],
 )
 def test_a_start_fails_if_compiling_delays_it_or_stops_the_flow(
