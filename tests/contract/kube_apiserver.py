@@ -21,7 +21,7 @@ from typing import Any
 
 import httpx2
 
-from tests.contract.kubernetes_objects import SCHEMAS, Object
+from tests.contract.kubernetes_schemas import SCHEMAS, Object
 from tests.contract.kubernetes_stand_in import TOKEN
 
 VARIABLE = "DRIFTLINE_TEST_KUBE_APISERVER"

@@ -17,7 +17,7 @@ from dataclasses import dataclass, field
 from typing import Any
 from urllib.parse import parse_qs, unquote, urlsplit
 
-from tests.contract.kubernetes_objects import SCHEMAS, Object
+from tests.contract.kubernetes_schemas import SCHEMAS, Object
 
 TOKEN = "token-of-driftline"
 

@@ -8,94 +8,30 @@ from __future__ import annotations
 
 import asyncio
 import os
-from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
-from contextlib import asynccontextmanager
-from dataclasses import dataclass, replace
-from itertools import count
-from pathlib import Path
-from typing import Any, Protocol
+from collections.abc import Awaitable, Callable, Iterator
+from dataclasses import replace
+from typing import Any
 
 import pytest
-import yaml
 
-from detectors.action import Action, ActionKind, Severity, rollback_key
-from detectors.release import OTHER, Release, Role
-from sinks.credentials import SecretSource
 from sinks.deployers.argo_rollouts import ArgoRollouts, ArgoRolloutsSettings
-from sinks.deployers.cluster import Change, Cluster, ClusterSettings, object_path
-from sinks.deployers.flagger import FlaggerSettings
+from sinks.deployers.cluster import Change, Cluster, object_path
 from sinks.deployers.json_patch import Json, find
-from sinks.deployers.order import Effect, Order, Refused, VersionMark, filled, object_name, order_of
-from sinks.deployers.receiver import Deployer, DeployerReceiver
-from sinks.egress import EgressSettings, RetryLater
-from sinks.errors import Permanent
+from sinks.deployers.order import Effect, Refused
+from sinks.egress import RetryLater
+from tests.contract.deployer_stage import (
+    KEY,
+    ORDER,
+    SCENES,
+    Server,
+    Stage,
+    cluster_at,
+    each_scene,
+    play,
+    rules_of,
+)
 from tests.contract.kube_apiserver import VARIABLE, connected, install, started
-from tests.contract.kubernetes_objects import BAD, GOOD, NAME, Object, Scene, scenes
-from tests.contract.kubernetes_stand_in import TOKEN, stand_in
-
-SCENES = scenes()
-KEY = rollback_key(NAME, BAD)
-ORDER = Order(KEY, NAME, BAD, GOOD)
-DEPLOY = Path(__file__).resolve().parents[2] / "deploy"
-_numbers = count()
-
-
-class Api(Protocol):
-    """An API server, as its administrator sees it."""
-
-    async def create(self, path: str, thing: Object) -> Object: ...
-    async def get(self, path: str) -> Object: ...
-    async def change(self, path: str, thing: Object) -> None: ...
-    async def allow(self, namespace: str, rules: list[Object]) -> None: ...
-
-
-@dataclass(frozen=True)
-class Server:
-    """How to reach one: where, and what its certificate is signed by ("" for the stand-in)."""
-
-    url: str = ""
-    certificate: str = ""
-
-
-@dataclass
-class Stage:
-    """A scene set up in a namespace of its own."""
-
-    scene: Scene
-    api: Api
-    cluster: Cluster
-    namespace: str
-    paths: tuple[str, ...]
-
-    @property
-    def main(self) -> str:
-        return self.paths[0]
-
-    async def thing(self) -> Object:
-        return await self.api.get(self.main)
-
-    async def change(self, alter: Callable[[Object], None], path: str = "") -> None:
-        thing = await self.api.get(path or self.main)
-        alter(thing)
-        await self.api.change(path or self.main, thing)
-
-    def deployer(self, *, dry_run: bool = False, cluster: Cluster | None = None) -> Deployer:
-        return self.scene.deployer(cluster or self.cluster, self.namespace, dry_run=dry_run)
-
-    async def untouched(self, attempt: Awaitable[object], why: str) -> None:
-        """Assert that ``attempt`` is refused for good and changes nothing."""
-        before = await self.thing()
-        with pytest.raises(Refused, match=why):
-            await attempt
-        assert await self.thing() == before
-
-
-def rules_of(folder: str) -> list[Object]:
-    """The rules of the role that deploy/ ships for a deployer."""
-    documents = yaml.safe_load_all((DEPLOY / folder / "rbac.yaml").read_text())
-    roles = [each for each in documents if each["kind"] == "Role"]
-    assert len(roles) == 1
-    return list(roles[0]["rules"])
+from tests.contract.kubernetes_objects import NAME, Scene
 
 
 @pytest.fixture(
@@ -119,64 +55,6 @@ def server(request: pytest.FixtureRequest, tmp_path_factory: Any) -> Iterator[Se
         for process in reversed(running):
             process.terminate()
             process.wait(20)
-
-
-@asynccontextmanager
-async def api_of(server: Server) -> AsyncIterator[tuple[Api, str]]:
-    if server.url:
-        async with connected(server.url, Path(server.certificate)) as api:
-            yield api, server.url
-    else:
-        async with stand_in() as (api, url):
-            yield api, url
-
-
-def cluster_at(url: str, certificate: str, token: str = TOKEN) -> Cluster:
-    settings = ClusterSettings(
-        server=url, ca_file=certificate or "unused", token=SecretSource(env="T")
-    )
-    return Cluster(settings, EgressSettings(total_timeout_ms=10_000), {"T": token})
-
-
-@asynccontextmanager
-async def stage(
-    scene: Scene, server: Server, rules: list[Object] | None = None
-) -> AsyncIterator[Stage]:
-    async with api_of(server) as (api, url):
-        namespace = f"t{next(_numbers)}"
-        await api.allow(namespace, rules_of(scene.folder) if rules is None else rules)
-        paths: list[str] = []
-        owner = ""
-        for group, plural, thing in scene.objects:
-            metadata = dict(thing["metadata"])
-            if "ownerReferences" in metadata:
-                references = [dict(each, uid=owner) for each in metadata["ownerReferences"]]
-                metadata["ownerReferences"] = references
-            path = object_path(group, namespace, plural, metadata["name"])
-            made = await api.create(path, {**thing, "metadata": metadata})
-            owner = owner or made["metadata"]["uid"]
-            paths.append(path)
-        yield Stage(scene, api, cluster_at(url, server.certificate), namespace, tuple(paths))
-
-
-def each_scene(test: Callable[..., None]) -> Callable[..., None]:
-    marked: Callable[..., None] = pytest.mark.parametrize(
-        "scene", SCENES, ids=[each.name for each in SCENES]
-    )(test)
-    return marked
-
-
-def play(
-    scene: Scene,
-    server: Server,
-    main: Callable[[Stage], Awaitable[None]],
-    rules: list[Object] | None = None,
-) -> None:
-    async def run() -> None:
-        async with stage(scene, server, rules) as set_up:
-            await main(set_up)
-
-    asyncio.run(run())
 
 
 @each_scene
@@ -441,98 +319,3 @@ def test_a_wrong_token_is_tried_again_and_never_shown(server: Server) -> None:
         assert "wrong-token" not in str(caught.value)
 
     play(scene, server, main)
-
-
-# --- without a server
-
-
-def action(model: str = NAME, version: str = BAD, return_to: str = GOOD) -> Action:
-    return Action(
-        key=KEY,
-        kind=ActionKind.ROLLBACK,
-        release=Release(model, version, Role.CANARY),
-        return_to=return_to,
-        reason="",
-        note="",
-        evidence=(),
-        severity=Severity.ERROR,
-        incident_key="i",
-        created_ms=0,
-    )
-
-
-@pytest.mark.parametrize(
-    ("given", "why"),
-    [
-        (action(return_to=""), "no version to return to"),
-        (action(return_to=BAD), "the one to leave"),
-        (action(version=OTHER), "folded"),
-        (action(return_to=OTHER), "folded"),
-    ],
-)
-def test_an_action_without_a_way_back_is_no_order(given: Action, why: str) -> None:
-    with pytest.raises(Refused, match=why):
-        order_of(given)
-
-
-HOSTILE = [
-    "../../secrets",
-    "a/b",
-    "A",
-    "",
-    "x" * 254,
-    "a\r\nb",
-    "-a",
-    "a?dryRun=All",
-    "é",
-    "{version}",
-]
-
-
-@pytest.mark.parametrize("model", HOSTILE)
-def test_a_name_that_is_no_kubernetes_name_never_gets_into_a_path(model: str) -> None:
-    with pytest.raises(Refused, match="no Kubernetes name"):
-        object_name("{model}", model)
-
-
-def test_what_is_filled_in_is_not_read_again() -> None:
-    assert filled("{model}-{version}", "{version}", "{model}") == "{version}-{model}"
-
-
-def test_a_dry_run_says_so_in_its_record() -> None:
-    class Fake:
-        async def roll_back(self, order: Order) -> Any:
-            from sinks.deployers.order import Done
-
-            return Done(Effect.DONE, f"shifted {order.version}\n<b>" + "x" * 500)
-
-    for dry_run in (True, False):
-        receiver = DeployerReceiver(FlaggerSettings(name="f", dry_run=dry_run), Fake())
-        text = asyncio.run(receiver.deliver(action(), 0))
-        assert text.startswith("dry run, nothing changed") is dry_run
-        assert "\n" not in text
-        assert len(text) < 300
-
-
-def test_a_mark_needs_a_version_in_its_form() -> None:
-    with pytest.raises(ValueError, match="must hold"):
-        VersionMark(form="latest")
-    with pytest.raises(ValueError, match="JSON pointer"):
-        VersionMark(at="spec.template")
-
-
-@pytest.mark.parametrize(
-    ("settings", "why"),
-    [
-        (ClusterSettings(), "does not run in a cluster"),
-        (ClusterSettings(server="https://10.0.0.1:6443", ca_file="/nowhere"), "cannot be read"),
-    ],
-)
-def test_a_cluster_that_cannot_be_used_stops_the_start(settings: ClusterSettings, why: str) -> None:
-    with pytest.raises(Permanent, match=why):
-        Cluster(settings, EgressSettings(), {})
-
-
-def test_a_token_is_not_sent_in_the_clear() -> None:
-    with pytest.raises(ValueError, match="must be https"):
-        ClusterSettings(server="http://10.0.0.1:8080")
