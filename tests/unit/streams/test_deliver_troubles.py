@@ -43,11 +43,12 @@ TAKEN = Delivery(DeliveryState.ACKNOWLEDGED, "200")
 @dataclass
 class Deliver:
     """Deliver of one model, without Kafka; ``answers`` of receivers, who take what they are sent
-    unless it says otherwise."""
+    unless it says otherwise. ``pages``: the incident of each page that ever waited, by its key."""
 
     routes: Routes = NOBODY
     answers: dict[str, Delivery] = field(default_factory=dict)
     state: ModelState = field(default_factory=lambda: new_state("m"))
+    pages: dict[str, str] = field(default_factory=dict)
     now_ms: int = NOW
     sequence: int = 0
 
@@ -57,6 +58,7 @@ class Deliver:
             release, status, "bad", self.sequence, 0, 0, 0, "v1", events, nan, nan, (), 7
         )
         self.state, _ = on_verdict(self.state, said, SETTINGS, self.routes, self.now_ms)
+        self._note_pages()
 
     def begins(self, version: str) -> None:
         command = BeginCommand(
@@ -68,18 +70,21 @@ class Deliver:
             source="Flagger",
         )
         self.state, _ = on_command(self.state, command, SETTINGS, self.routes, self.now_ms)
+        self._note_pages()
 
     def after(self, wait_ms: int) -> None:
         """Time passes, a process is another one, and what is due is sent."""
         self.now_ms += wait_ms
         self.state = decode_state(encode_state(self.state))
         self.state, _ = on_tick(self.state, SETTINGS, self.routes, self.now_ms)
+        self._note_pages()
         while entries := due(self.state, SETTINGS, self.now_ms):
             for entry in entries:
                 said = self.answers.get(entry.receiver, TAKEN)
                 self.state, _ = on_delivery(
                     self.state, entry, said, SETTINGS, self.routes, self.now_ms
                 )
+                self._note_pages()
 
     def incidents(self, cause: str) -> list[str]:
         """What the trail says of incidents with this cause: opened, closed."""
@@ -95,8 +100,11 @@ class Deliver:
     def pages_without_incident(self) -> set[str]:
         """Keys of pages whose incident has no row."""
         known = {row.subject for row in self.state.unpublished if row.kind.startswith("incident.")}
-        pages = [e.action for e in self.state.outbox.entries if e.action.kind is ActionKind.PAGE]
-        return {page.key for page in pages if page.incident_key not in known}
+        return {key for key, incident in self.pages.items() if incident not in known}
+
+    def _note_pages(self) -> None:
+        actions = (entry.action for entry in self.state.outbox.entries)
+        self.pages |= {a.key: a.incident_key for a in actions if a.kind is ActionKind.PAGE}
 
 
 def test_a_rollback_without_a_deployer_is_an_incident_until_it_was_done_by_hand() -> None:
