@@ -93,7 +93,7 @@ def tick(
     for case in state.cases:
         state, due = review(state, case, settings, now_ms)
         actions.extend(due)
-    state, due = overdue(state, settings, now_ms)
+    state, due = overdue(state, settings, orders, now_ms)
     actions.extend(due)
     return state, tuple(actions)
 

@@ -10,8 +10,9 @@ from dataclasses import replace
 
 from detectors.action import Action, Severity, action_key
 from detectors.incident import Begun, ModelPolicy
-from detectors.policy_settings import HOUR_MS, PolicySettings
+from detectors.policy_settings import HOUR_MS, FleetOrders, PolicySettings
 from detectors.release import Release, Role
+from detectors.silence import muted
 from detectors.trouble import Trouble, TroubleKind, end_of, page_of
 
 MOST_REMEMBERED = 20
@@ -40,12 +41,18 @@ def first_heard(state: ModelPolicy, version: str, now_ms: int) -> Begins:
     return _given_up(state, found, "it logs now", now_ms)
 
 
-def overdue(state: ModelPolicy, settings: PolicySettings, now_ms: int) -> Begins:
-    """Page for what began long ago and was not heard of; give up what began very long ago."""
+def overdue(
+    state: ModelPolicy, settings: PolicySettings, orders: FleetOrders, now_ms: int
+) -> Begins:
+    """Page for what began long ago and was not heard of, when no silence mutes it any more; give up
+    what began very long ago."""
     late = [
         each
         for each in state.begun
-        if not each.told and now_ms - each.at_ms >= settings.begun_page_after_ms
+        if not each.told
+        and now_ms - each.at_ms >= settings.begun_page_after_ms
+        and muted(_release(state.model, each), now_ms, orders.silences, settings.maintenance)
+        is None
     ]
     begun = tuple(replace(each, told=each.told or each in late) for each in state.begun)
     pages = tuple(
@@ -74,12 +81,16 @@ def trouble_of(model: str, begun: Begun) -> Trouble:
     return Trouble(
         TroubleKind.BEGUN_SILENT,
         action_key("incident", "begun", model, begun.version, begun.at_ms),
-        Release(model, begun.version, Role.CANARY),
+        _release(model, begun),
         begun.source,
         "it began and logs nothing",
         Severity.WARNING,
         begun.at_ms,
     )
+
+
+def _release(model: str, begun: Begun) -> Release:
+    return Release(model, begun.version, Role.CANARY)
 
 
 def _given_up(state: ModelPolicy, those: tuple[Begun, ...], why: str, now_ms: int) -> Begins:

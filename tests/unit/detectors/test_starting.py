@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from detectors.action import Action, ActionKind
 from detectors.incident import ModelPolicy
-from detectors.policy import PolicySettings, step, tick
+from detectors.policy import FleetOrders, PolicySettings, step, tick
+from detectors.silence import Silence
 from detectors.starting import FORGET_MS, MOST_REMEMBERED, begin, troubles
 from detectors.verdict import Status
 from tests.unit.detectors.test_paging import MINUTE, NOW, verdict
@@ -29,6 +30,16 @@ def test_a_release_that_began_and_logs_nothing_is_one_page() -> None:
     assert told[0].reason == "it began 30 min ago and logs nothing"
     assert [each.key for each in troubles(state)] == [told[0].incident_key]
     assert tick(state, SETTINGS, NOW + 60 * MINUTE)[1] == ()
+
+
+def test_a_silence_mutes_it_and_what_still_holds_is_told_when_the_silence_ends() -> None:
+    silence = Silence("s", "m", "*", NOW, NOW + 60 * MINUTE, "alice", "migration")
+    orders = FleetOrders(silences=(silence,))
+    state, _ = begin(ModelPolicy("m"), "v2", "Flagger", NOW)
+    muted, told = tick(state, SETTINGS, NOW + 30 * MINUTE, orders)
+    assert (muted, told) == (state, ())
+    _, told = tick(state, SETTINGS, NOW + 60 * MINUTE, orders)
+    assert [a.reason for a in told] == ["it began 60 min ago and logs nothing"]
 
 
 def test_its_first_verdict_is_the_end() -> None:
