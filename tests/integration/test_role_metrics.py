@@ -23,7 +23,6 @@ from streams.internal_topics import topic_specs
 from streams.kafka import KafkaSettings, embedded_at
 
 pytestmark = pytest.mark.embedded
-REPOSITORY = Path(__file__).parents[2]
 EVENTS = 50
 ROLES = ("store", "judge", "deliver", "summarize")
 
@@ -62,7 +61,7 @@ def role(name: str, broker: str, folder: Path) -> Iterator[int]:
     with (folder / f"{name}.log").open("wb") as log:
         process = subprocess.Popen(
             [sys.executable, "-m", "streams", name],
-            cwd=REPOSITORY,
+            cwd=folder,
             env=environment,
             stdout=log,
             stderr=log,
@@ -112,3 +111,5 @@ def test_every_role_answers_prometheus_and_counts_what_went_through(tmp_path: Pa
         assert 0 <= found["summarize"]["driftline_input_watermark_age_seconds"] < 60
         assert found["store"]["driftline_table_rows"] >= 0
         assert found["store"]["driftline_store_answers"] == 1
+    left = {each.name for each in tmp_path.iterdir()} - {f"{name}.log" for name in ROLES}
+    assert left == {"store"}, "only the store has anything to keep"
