@@ -18,6 +18,7 @@ from typing import Final
 if __package__ in (None, ""):  # run as a file: the folders of the repository are the packages
     sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
+from dashboards.generated_files import generate
 from deploy.access import PREFIX, ROLES, TOPICS, Kind, Right, Topic, rights, topic_config
 from deploy.chart_schema import chart_schema
 from deploy.cluster_schema import cluster_files
@@ -137,17 +138,7 @@ def generated() -> dict[Path, str]:
 
 def main(arguments: Sequence[str]) -> int:
     """Write, or with ``--check`` compare."""
-    differ = 0
-    for path, text in generated().items():
-        if path.is_file() and path.read_text(encoding="utf-8") == text:
-            continue
-        differ += 1
-        if "--check" in arguments:
-            print(f"{path.relative_to(HERE.parent)} is not what it should be")
-        else:
-            path.write_text(text, encoding="utf-8")
-            print(f"wrote {path.relative_to(HERE.parent)}")
-    return 1 if differ and "--check" in arguments else 0
+    return generate(generated(), HERE.parent, arguments)
 
 
 if __name__ == "__main__":

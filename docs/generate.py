@@ -12,6 +12,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Final
 
+from dashboards.generated_files import generate
 from docs.from_code.command_page import command_page
 from docs.from_code.http_page import http_page, openapi_file
 from docs.from_code.settings_page import settings_page
@@ -39,18 +40,7 @@ def generated() -> dict[Path, str]:
 
 def main(arguments: Sequence[str]) -> int:
     """Write, or with ``--check`` compare."""
-    differ = 0
-    for path, text in generated().items():
-        if path.is_file() and path.read_text(encoding="utf-8") == text:
-            continue
-        differ += 1
-        if "--check" in arguments:
-            print(f"{path.relative_to(HERE.parent)} is not what it should be")
-        else:
-            path.parent.mkdir(exist_ok=True)
-            path.write_text(text, encoding="utf-8")
-            print(f"wrote {path.relative_to(HERE.parent)}")
-    return 1 if differ and "--check" in arguments else 0
+    return generate(generated(), HERE.parent, arguments)
 
 
 if __name__ == "__main__":

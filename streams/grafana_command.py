@@ -19,18 +19,15 @@ if TYPE_CHECKING:
 def build(config: Config, boards: Path, provisioning: Path, *, check: bool) -> int:
     """Write all files, or with ``check`` only compare; returns 1 if a file is not what it should
     be. Only files of our own names are written, and none is removed."""
+    from dashboards.generated_files import brought_up_to_date
     from dashboards.provisioning import BOARD_FILES, PROVISIONING, files
 
     folders = {BOARD_FILES.name: boards, PROVISIONING.name: provisioning}
-    changed = []
-    for path, text in files(config.grafana, config.store.database).items():
-        target = folders[path.parts[0]].joinpath(*path.parts[1:])
-        if target.is_file() and target.read_text(encoding="utf-8") == text:
-            continue
-        changed.append(target)
-        if not check:
-            target.parent.mkdir(parents=True, exist_ok=True)
-            target.write_text(text, encoding="utf-8")
+    wanted = {
+        folders[path.parts[0]].joinpath(*path.parts[1:]): text
+        for path, text in files(config.grafana, config.store.database).items()
+    }
+    changed = brought_up_to_date(wanted, check=check)
     for target in changed:
         typer.echo(f"{'differs' if check else 'written'}: {target}")
     if not changed:
