@@ -12,12 +12,12 @@ from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from detectors.release import Release, Role
 from sinks.console import wording
 from sinks.console.bin_plot import bin_plot
-from sinks.console.course_bins import read_segments, read_span
+from sinks.console.course_bins import Span, read_segments, read_span
 from sinks.console.drift import read_drift
 from sinks.console.fleet import WORST_FIRST, key_of, read_fleet
 from sinks.console.heat_map import heat_map
 from sinks.console.incidents import read_incidents
-from sinks.console.lead import read_lead
+from sinks.console.lead import Lead, read_lead
 from sinks.console.line_plot import Frame, legend, line_plot
 from sinks.console.release import read_release
 from sinks.console.small_plots import course, meter
@@ -133,23 +133,11 @@ class Renderer:
         }
 
     def _release(self, wanted: Wanted, seen: Seen) -> dict[str, Any]:
-        held = _of_model(seen.standings, wanted.model)
-        focus = _focus(held, wanted, compared=True)
-        wanted = replace(wanted, version=focus.version, role=focus.role.value)
-        lead = read_lead(seen.store, held, focus)
-        span, told = read_span(seen.store, wanted)
-        told_first = [told, *(lead.told if lead else ())]
-        values: dict[str, Any] = {
-            "held": sorted(held, key=lambda pair: _place(pair[0].release, focus)),
-            "focus": focus,
-            "wanted": wanted,
-            "lead": lead,
-            "key_of": key_of,
-            "span": span,
-            "figures": None,
-        }
+        opened = _opened(wanted, seen, compared=True)
+        values = opened.values() | {"key_of": key_of, "figures": None}
+        wanted, span = opened.wanted, opened.span
         if span is None:
-            return values | {"problems": problems(told_first)}
+            return values | {"problems": problems(opened.told)}
         figures = read_release(seen.store, wanted, span)
         segments = read_segments(seen.store, wanted, span)
         frame = Frame("", span.from_ms, span.to_ms, span.step_ms)
@@ -179,26 +167,15 @@ class Renderer:
                 )
                 for each in figures.plots
             ],
-            "problems": problems([*told_first, *figures.told, segments]),
+            "problems": problems([*opened.told, *figures.told, segments]),
         }
 
     def _drift(self, wanted: Wanted, seen: Seen) -> dict[str, Any]:
-        held = _of_model(seen.standings, wanted.model)
-        focus = _focus(held, wanted, compared=False)
-        wanted = replace(wanted, version=focus.version, role=focus.role.value)
-        lead = read_lead(seen.store, held, focus)
-        span, told = read_span(seen.store, wanted)
-        told_first = [told, *(lead.told if lead else ())]
-        values: dict[str, Any] = {
-            "held": sorted(held, key=lambda pair: _place(pair[0].release, focus)),
-            "focus": focus,
-            "wanted": wanted,
-            "lead": lead,
-            "span": span,
-            "drift": None,
-        }
+        opened = _opened(wanted, seen, compared=False)
+        values = opened.values() | {"drift": None}
+        wanted, span = opened.wanted, opened.span
         if span is None:
-            return values | {"problems": problems(told_first)}
+            return values | {"problems": problems(opened.told)}
         drift = read_drift(seen.store, wanted, span)
         segments = read_segments(seen.store, wanted, span)
         frame = Frame("", span.from_ms, span.to_ms, span.step_ms)
@@ -214,7 +191,7 @@ class Renderer:
             ),
             "evidence": line_plot(drift.evidence, replace(evidence, label="Share of the limit")),
             "values": line_plot(drift.values, replace(frame, label="Values")),
-            "problems": problems([*told_first, *drift.told, segments]),
+            "problems": problems([*opened.told, *drift.told, segments]),
         }
 
 
@@ -234,10 +211,43 @@ def problems(told: Sequence[Told]) -> list[dict[str, Any]]:
     return list(found.values())
 
 
-def _of_model(
-    standings: Sequence[tuple[Standing, Answer]], model: str
-) -> list[tuple[Standing, Answer]]:
-    return [pair for pair in standings if pair[0].release.model == model]
+@dataclass(frozen=True, slots=True)
+class _Opened:
+    """What a page about one release begins with: all releases of its model, the one that is meant,
+    its lead, the stretch of time that is shown, and what the store told of these."""
+
+    held: Sequence[tuple[Standing, Answer]]
+    focus: Release
+    wanted: Wanted
+    lead: Lead | None
+    span: Span | None
+    told: Sequence[Told]
+
+    def values(self) -> dict[str, Any]:
+        """Those that the templates know, by their names there."""
+        return {
+            "held": self.held,
+            "focus": self.focus,
+            "wanted": self.wanted,
+            "lead": self.lead,
+            "span": self.span,
+        }
+
+
+def _opened(wanted: Wanted, seen: Seen, *, compared: bool) -> _Opened:
+    held = [pair for pair in seen.standings if pair[0].release.model == wanted.model]
+    focus = _focus(held, wanted, compared=compared)
+    wanted = replace(wanted, version=focus.version, role=focus.role.value)
+    lead = read_lead(seen.store, held, focus)
+    span, told = read_span(seen.store, wanted)
+    return _Opened(
+        sorted(held, key=lambda pair: _place(pair[0].release, focus)),
+        focus,
+        wanted,
+        lead,
+        span,
+        (told, *(lead.told if lead else ())),
+    )
 
 
 def _focus(held: Sequence[tuple[Standing, Answer]], wanted: Wanted, *, compared: bool) -> Release:
