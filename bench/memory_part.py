@@ -42,28 +42,6 @@ TOPIC = "predictions"
 PARTITIONS = KafkaSettings().partitions
 
 
-class StoredMessage:
-    """What the summarizer asks a Kafka message for."""
-
-    __slots__ = ("_offset", "_value")
-
-    def __init__(self, value: bytes, offset: int) -> None:
-        self._value = value
-        self._offset = offset
-
-    def value(self) -> bytes:
-        return self._value
-
-    def topic(self) -> str:
-        return TOPIC
-
-    def partition(self) -> int:
-        return 0
-
-    def offset(self) -> int:
-        return self._offset
-
-
 def summarize(scene: Scene, folder: Path) -> dict[str, Any]:
     """One worker with all models; flushes once a pane, and when its buffer is full."""
     references = read_references(folder)
@@ -84,8 +62,9 @@ def summarize(scene: Scene, folder: Path) -> dict[str, Any]:
     cpu = 0.0
     for pane in range(scene.panes):
         for values in read_blocks(folder / f"messages-{pane}"):
-            messages: list[Any] = [
-                StoredMessage(value, offset + i) for i, value in enumerate(values)
+            messages = [
+                confluent_kafka.Message(TOPIC, 0, offset + i, value=value)
+                for i, value in enumerate(values)
             ]
             offset += len(values)
             start = time.process_time()

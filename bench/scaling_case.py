@@ -10,6 +10,8 @@ import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 
+from confluent_kafka import Message
+
 from bench.events import START_MS, Shape, Source, generate, json_messages, reference_of
 from detectors.reference import Reference
 from detectors.release import Role
@@ -69,27 +71,6 @@ def all_series(quick: bool) -> tuple[Series, ...]:
     )
 
 
-@dataclass(frozen=True, slots=True, eq=False)
-class StandIn:
-    """What the summarizer asks a message for."""
-
-    _value: bytes
-    _offset: int
-    _partition: int
-
-    def value(self) -> bytes:
-        return self._value
-
-    def offset(self) -> int:
-        return self._offset
-
-    def partition(self) -> int:
-        return self._partition
-
-    def topic(self) -> str:
-        return TOPIC
-
-
 class Bench:
     """A worker for one size, and its messages."""
 
@@ -132,12 +113,13 @@ class Bench:
         while left:
             count = min(batch, left, len(self._values) - at)
             messages = [
-                StandIn(self._values[i], i, i % self.size.partitions) for i in range(at, at + count)
+                Message(TOPIC, i % self.size.partitions, i, value=self._values[i])
+                for i in range(at, at + count)
             ]
             at = (at + count) % len(self._values)
             left -= count
             start = time.thread_time()
-            self._worker.take(messages, START_MS)  # type: ignore[arg-type]  # as much as it asks
+            self._worker.take(messages, START_MS)
             if self._worker.full or not left:
                 self._flush()
             spent += time.thread_time() - start

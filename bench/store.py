@@ -26,7 +26,7 @@ from typing import Any, Literal
 
 import msgspec
 import pyarrow as pa
-from confluent_kafka import KafkaError, TopicPartition
+from confluent_kafka import Message, TopicPartition
 from rich.progress import Progress
 
 from bench.measure import Spread, figure, report, resident_mb, show
@@ -57,29 +57,6 @@ _FEWEST_INSERTS = 4
 _REFERENCE = "3f8a9b1c2d3e4f5061728394a5b6c7d8"
 
 
-@dataclass(frozen=True, slots=True)
-class Given:
-    """A prepared message, as the store reads them."""
-
-    at: int
-    raw: bytes
-
-    def topic(self) -> str:
-        return internal_topics.FINDINGS
-
-    def partition(self) -> int:
-        return 0
-
-    def offset(self) -> int:
-        return self.at
-
-    def value(self) -> bytes:
-        return self.raw
-
-    def error(self) -> KafkaError | None:
-        return None
-
-
 @dataclass(slots=True)
 class Feed:
     """A consumer that has messages at once, for ``seconds``: the same ones again and again."""
@@ -96,7 +73,7 @@ class Feed:
     def subscribe(self, topics: list[str], *, on_revoke: Callable[..., None]) -> None:
         del topics, on_revoke
 
-    def consume(self, num_messages: int, timeout: float) -> Sequence[Given]:
+    def consume(self, num_messages: int, timeout: float) -> Sequence[Message]:
         if self.paused:
             time.sleep(timeout)
             return []
@@ -104,8 +81,10 @@ class Feed:
         count = min(num_messages, 20)
         self.given += count
         first = self.given - count
+        values = (self.messages[at % len(self.messages)] for at in range(first, self.given))
         return [
-            Given(at, self.messages[at % len(self.messages)]) for at in range(first, self.given)
+            Message(internal_topics.FINDINGS, 0, at, value=value)
+            for at, value in enumerate(values, first)
         ]
 
     def commit(

@@ -27,7 +27,7 @@ from dataclasses import dataclass
 from typing import Any, ClassVar, Final, Literal, Protocol
 
 import structlog
-from confluent_kafka import KafkaError, KafkaException, TopicPartition
+from confluent_kafka import KafkaError, KafkaException, Message, TopicPartition
 
 from sinks.errors import Permanent, Retryable
 from sinks.row_messages import RowMessages
@@ -79,16 +79,6 @@ _FINAL_ERRORS = frozenset(
         KafkaError.TOPIC_AUTHORIZATION_FAILED,
     }
 )
-
-
-class Message(Protocol):
-    """What the store reads of a Kafka message."""
-
-    def topic(self) -> str | None: ...
-    def partition(self) -> int | None: ...
-    def offset(self) -> int | None: ...
-    def value(self) -> bytes | None: ...
-    def error(self) -> KafkaError | None: ...
 
 
 class Consumer(Protocol):

@@ -19,10 +19,10 @@ from __future__ import annotations
 from collections import Counter, defaultdict
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any, Final, cast
+from typing import Any, Final
 
-import confluent_kafka
 import msgspec
+from confluent_kafka import Message
 
 from detectors.reference import layout_for
 from detectors.release import ALL
@@ -131,31 +131,6 @@ def canonical(summaries: Summaries) -> dict[str, Any]:
     return figures
 
 
-@dataclass(frozen=True, slots=True)
-class _Message:
-    """A message as the summarizer reads one."""
-
-    topic_: str
-    partition_: int
-    offset_: int
-    body: bytes
-
-    def topic(self) -> str:
-        return self.topic_
-
-    def partition(self) -> int:
-        return self.partition_
-
-    def offset(self) -> int:
-        return self.offset_
-
-    def value(self) -> bytes:
-        return self.body
-
-    def headers(self) -> None:
-        return None
-
-
 def undisturbed(log: ProducerLog, topic: str, now_ms: int) -> dict[Group, Summaries]:
     """What one summarizer makes of the same messages, each partition after the other."""
     time = TimeSettings(
@@ -177,8 +152,8 @@ def undisturbed(log: ProducerLog, topic: str, now_ms: int) -> dict[Group, Summar
     values: list[bytes | None] = []
     for partition, messages in log.messages.items():
         summarizer.intake.assign((topic, partition), len(log.messages), -(2**62), now_ms)
-        some = [_Message(topic, partition, i, sent.body) for i, sent in enumerate(messages)]
-        summarizer.take(cast("list[confluent_kafka.Message]", some), now_ms)
+        some = [Message(topic, partition, i, value=sent.body) for i, sent in enumerate(messages)]
+        summarizer.take(some, now_ms)
     records = summarizer.flush(now_ms, {})
     values += [record.value for record in records if record.topic == SUMMARIES]
     return merged(values)

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final, Literal
 
 import pyarrow as pa
-from confluent_kafka import KafkaError, TopicPartition
+from confluent_kafka import Message, TopicPartition
 
 from sinks.clickhouse import StoreSettings, connect, insert_columns
 from sinks.errors import Permanent, Retryable
@@ -41,28 +41,6 @@ AT_MS: Final = 1_700_000_000_000
 # --- the broker, as a list -----------------------------------------------------------------------
 
 
-@dataclass(frozen=True, slots=True)
-class Sent:
-    of: str
-    at: int
-    body: bytes
-
-    def topic(self) -> str:
-        return self.of
-
-    def partition(self) -> int:
-        return 0
-
-    def offset(self) -> int:
-        return self.at
-
-    def value(self) -> bytes:
-        return self.body
-
-    def error(self) -> KafkaError | None:
-        return None
-
-
 def row(topic: str, offset: int) -> dict[str, Any]:
     if topic == DEAD:
         names = {"offset": offset, "row": -1, "reason": "x", "bytes": 1}
@@ -72,14 +50,14 @@ def row(topic: str, offset: int) -> dict[str, Any]:
     return {"topic": "in", "partition": 0, "seen_at": AT_MS, **names}
 
 
-def messages() -> list[Sent]:
+def message(topic: str, offset: int, rows: list[dict[str, Any]]) -> Message:
+    return Message(topic, 0, offset, value=json.dumps({"rows": rows}).encode())
+
+
+def messages() -> list[Message]:
     """For each topic 20 messages of 10 rows, whose numbers go on without a gap."""
     return [
-        Sent(
-            topic,
-            at,
-            json.dumps({"rows": [row(topic, at * ROWS + i) for i in range(ROWS)]}).encode(),
-        )
+        message(topic, at, [row(topic, at * ROWS + i) for i in range(ROWS)])
         for at in range(MESSAGES)
         for topic in TOPICS
     ]
@@ -90,7 +68,7 @@ class Broker:
     """What outlives the store: messages, and what was committed. ``stored`` asks the engine for
     the number of rows; at each commit what is committed must be there."""
 
-    log: list[Sent]
+    log: list[Message]
     stored: Callable[[str], int]
     committed: dict[str, int] = field(default_factory=dict)
     early: list[str] = field(default_factory=list)
@@ -102,14 +80,16 @@ class ListConsumer:
     def __init__(self, broker: Broker) -> None:
         self._broker = broker
         begin = broker.committed
-        self._left = [sent for sent in broker.log if sent.at >= begin.get(sent.of, 0)]
+        self._left = [
+            each for each in broker.log if (each.offset() or 0) >= begin.get(each.topic() or "", 0)
+        ]
         self._paused = False
 
     def subscribe(
         self, topics: list[str], *, on_revoke: Callable[[Any, list[TopicPartition]], None]
     ) -> None: ...
 
-    def consume(self, num_messages: int, timeout: float) -> Sequence[Sent]:
+    def consume(self, num_messages: int, timeout: float) -> Sequence[Message]:
         if self._paused or not self._left:
             time.sleep(min(timeout, 0.01))
             return []

@@ -20,7 +20,6 @@ from streams.sampling import SampleSettings
 from streams.summarize import Worker
 from streams.summarizer import MOST_WAITING_BYTES, Summarizer, SummarizeSettings
 from streams.timeline import TimeSettings
-from tests.faults.test_worker_model import Record
 
 TOPIC = "predictions"
 NOW_MS = 1_700_000_000_000
@@ -52,12 +51,12 @@ class Backlog:
     def assign(self, places: list[TopicPartition]) -> None:
         """There is one partition, from its start."""
 
-    def consume(self, count: int, timeout: float) -> list[Record]:
+    def consume(self, count: int, timeout: float) -> list[Message]:
         taken = min(count, self.left)
         self.left -= taken
         self.most_bytes = max(self.most_bytes, taken * len(self.value))
         first, self.offset = self.offset, self.offset + taken
-        return [Record((TOPIC, 0), first + i, self.value) for i in range(taken)]
+        return [Message(TOPIC, 0, first + i, value=self.value) for i in range(taken)]
 
     def produce(self, *_: Any) -> None:
         """Kafka has it."""

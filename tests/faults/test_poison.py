@@ -16,10 +16,10 @@ import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Final, cast
+from typing import Any, Final
 
-import confluent_kafka
 import pytest
+from confluent_kafka import Message
 
 from streams.cardinality import Limits
 from streams.codecs import make_codec
@@ -169,7 +169,7 @@ def test_there_are_thirty_kinds_of_poison() -> None:
 def test_dead_letters_say_where_and_why_and_are_cut() -> None:
     """All poisons through a whole worker, between good events: the four fates add up."""
     bodies = [raw for each in POISONS.values() for raw in (event(GOOD, latency_ms=1.0), each.raw)]
-    messages = [Sent(at, body) for at, body in enumerate(bodies)]
+    messages = [Message("in", 0, at, value=body) for at, body in enumerate(bodies)]
     summarizer = Summarizer(
         (InputSettings("in", InputFormat.JSON),),
         TimeSettings(max_age_ms=400 * DAY, allowed_lateness_ms=400 * DAY),
@@ -181,7 +181,7 @@ def test_dead_letters_say_where_and_why_and_are_cut() -> None:
         "w",
     )
     summarizer.intake.assign(("in", 0), 1, NEVER, TS_MS)
-    summarizer.take(cast("list[confluent_kafka.Message]", messages), TS_MS)
+    summarizer.take(messages, TS_MS)
     records = summarizer.flush(TS_MS, {})
     letters = [json.loads(record.value) for record in records if record.topic == DEADLETTERS]
     refused = [i * 2 + 1 for i, each in enumerate(POISONS.values()) if each.refused]
@@ -196,29 +196,6 @@ def test_dead_letters_say_where_and_why_and_are_cut() -> None:
     assert row["messages"] == len(bodies)
     assert row["dead"] == len(refused)
     assert row["events"] == len(bodies) - len(refused)
-
-
-@dataclass(frozen=True, slots=True)
-class Sent:
-    """A message as a worker reads one."""
-
-    at: int
-    body: bytes | None
-
-    def topic(self) -> str:
-        return "in"
-
-    def partition(self) -> int:
-        return 0
-
-    def offset(self) -> int:
-        return self.at
-
-    def value(self) -> bytes | None:
-        return self.body
-
-    def headers(self) -> None:
-        return None
 
 
 # --- without guards ------------------------------------------------------------------------------

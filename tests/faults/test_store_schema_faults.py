@@ -5,7 +5,6 @@ See tests/faults/test_store_faults.py."""
 # ruff: noqa: S608 - the names in these statements are our own
 from __future__ import annotations
 
-import json
 import time
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
@@ -23,8 +22,8 @@ from tests.faults.store_scene import (
     ListConsumer,
     Outcome,
     Scene,
-    Sent,
     guarded,
+    message,
     play,
 )
 
@@ -98,7 +97,7 @@ def test_rows_of_an_older_version_are_stored_with_defaults(
             refused.append(why)
 
     topic = "results"
-    broker = Broker([Sent(topic, 0, json.dumps({"rows": rows}).encode())], lambda _: 10**9)
+    broker = Broker([message(topic, 0, rows)], lambda _: 10**9)
     client = connect(scene.settings())
     try:
         store = Counting(ListConsumer(broker), guarded(scene, client), QUICK, topics={topic: table})
@@ -133,7 +132,7 @@ def test_without_the_default_an_older_row_is_refused(scene: Scene) -> None:
     """The guard removed: the same columns, none of them marked as added."""
     strict = replace(FINDINGS, columns=tuple(replace(c, added=False) for c in FINDINGS.columns))
     old = _without({column.name: _value(column) for column in FINDINGS.columns}, FINDINGS)
-    broker = Broker([Sent("results", 0, json.dumps({"rows": [old]}).encode())], lambda _: 10**9)
+    broker = Broker([message("results", 0, [old])], lambda _: 10**9)
     client = connect(scene.settings())
     try:
         store = Store(

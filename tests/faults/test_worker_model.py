@@ -18,7 +18,7 @@ from typing import Any, cast
 import confluent_kafka
 import pytest
 import structlog
-from confluent_kafka import KafkaError, KafkaException, TopicPartition
+from confluent_kafka import KafkaError, KafkaException, Message, TopicPartition
 from hypothesis import Phase, given, settings
 from hypothesis import strategies as st
 
@@ -47,36 +47,6 @@ TIME = TimeSettings(
 
 class Killed(BaseException):
     """SIGKILL: nothing that stands after it is run."""
-
-
-@dataclass(frozen=True, slots=True)
-class Record:
-    """A message as confluent-kafka gives it."""
-
-    place: tuple[str, int]
-    at: int
-    body: bytes
-
-    def __len__(self) -> int:
-        return len(self.body)
-
-    def topic(self) -> str:
-        return self.place[0]
-
-    def partition(self) -> int:
-        return self.place[1]
-
-    def offset(self) -> int:
-        return self.at
-
-    def value(self) -> bytes:
-        return self.body
-
-    def headers(self) -> None:
-        return None
-
-    def error(self) -> None:
-        return None
 
 
 @dataclass
@@ -154,11 +124,11 @@ class Client:
     def consumer_group_metadata(self) -> int:
         return self.generation
 
-    def take(self, partition: int, count: int) -> list[Record]:
+    def take(self, partition: int, count: int) -> list[Message]:
         at = self.positions[partition]
         some = self.cluster.messages(partition)[at : at + count]
         self.positions[partition] = at + len(some)
-        return [Record((TOPIC, partition), at + i, sent.body) for i, sent in enumerate(some)]
+        return [Message(TOPIC, partition, at + i, value=sent.body) for i, sent in enumerate(some)]
 
     # --- producer
     def init_transactions(self, timeout: float) -> None:
@@ -269,7 +239,7 @@ class Game:
     def read(self, what: tuple[int, int]) -> None:
         messages = self.client.take(*what)
         if messages:
-            self.worker._take(cast("list[confluent_kafka.Message]", messages))
+            self.worker._take(messages)
 
     def flush(self, _: None) -> None:
         try:

@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from typing import Any, Literal
 
 import pyarrow as pa
-from confluent_kafka import KafkaError, KafkaException, TopicPartition
+from confluent_kafka import KafkaError, KafkaException, Message, TopicPartition
 
 from sinks.schema import Table
 from streams import internal_topics
@@ -44,27 +44,10 @@ def intake_row() -> dict[str, Any]:
     return {"topic": "in", "partition": 0, "seen_at": 1, **dict.fromkeys(names, 1)}
 
 
-@dataclass
-class FakeMessage:
-    at: int
-    raw: bytes | None
-    of: str = DEAD
-    failure: KafkaError | None = None
-
-    def topic(self) -> str:
-        return self.of
-
-    def partition(self) -> int:
-        return 0
-
-    def offset(self) -> int:
-        return self.at
-
-    def value(self) -> bytes | None:
-        return self.raw
-
-    def error(self) -> KafkaError | None:
-        return self.failure
+def message(
+    offset: int, value: bytes | None, topic: str = DEAD, error: KafkaError | None = None
+) -> Message:
+    return Message(topic, 0, offset, value=value, error=error)
 
 
 def rows(*values: dict[str, Any]) -> bytes:
@@ -75,7 +58,7 @@ def rows(*values: dict[str, Any]) -> bytes:
 class FakeConsumer:
     """A consumer of one prepared list of polls; when they are used up, ``drained`` is called."""
 
-    polls: list[list[FakeMessage]]
+    polls: list[list[Message]]
     drained: Callable[[], None] = lambda: None
     commits: list[dict[tuple[str, int], int]] = field(default_factory=list)
     commit_error: KafkaError | None = None
@@ -88,7 +71,7 @@ class FakeConsumer:
     ) -> None:
         self.on_revoke = on_revoke
 
-    def consume(self, num_messages: int, timeout: float) -> Sequence[FakeMessage]:
+    def consume(self, num_messages: int, timeout: float) -> Sequence[Message]:
         if self.paused and self.paused[-1] == "pause":
             return []
         if not self.polls:

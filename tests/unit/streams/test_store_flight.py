@@ -7,7 +7,7 @@ from dataclasses import dataclass, field, replace
 
 import pyarrow as pa
 import pytest
-from confluent_kafka import TopicPartition
+from confluent_kafka import Message, TopicPartition
 
 from sinks.errors import Permanent, Retryable
 from sinks.schema import DEAD_LETTERS, Table
@@ -17,10 +17,10 @@ from tests.unit.streams.store_stand_ins import (
     QUICK,
     TAKEN,
     FakeConsumer,
-    FakeMessage,
     Stored,
     dead_letter,
     intake_row,
+    message,
     rows,
 )
 
@@ -28,9 +28,9 @@ LONG_S = 5.0
 """Nothing waits so long unless the test fails."""
 
 
-def letters(count: int) -> list[list[FakeMessage]]:
+def letters(count: int) -> list[list[Message]]:
     """Polls of one message each, of one row each."""
-    return [[FakeMessage(at, rows(dead_letter(at)))] for at in range(count)]
+    return [[message(at, rows(dead_letter(at)))] for at in range(count)]
 
 
 @dataclass
@@ -53,7 +53,7 @@ class Scripted(FakeConsumer):
     before: dict[int, Callable[[], object]] = field(default_factory=dict)
     polled: int = 0
 
-    def consume(self, num_messages: int, timeout: float) -> Sequence[FakeMessage]:
+    def consume(self, num_messages: int, timeout: float) -> Sequence[Message]:
         self.before.pop(self.polled, bool)()
         self.polled += 1
         found = super().consume(num_messages, timeout)
@@ -159,7 +159,7 @@ def test_a_partition_taken_away_while_its_rows_are_stored_is_not_committed(
     store_type: type[Store],
 ) -> None:
     stored = Held()
-    both = [FakeMessage(0, rows(dead_letter(0))), FakeMessage(7, rows(intake_row()), TAKEN)]
+    both = [message(0, rows(dead_letter(0))), message(7, rows(intake_row()), TAKEN)]
     consumer = Scripted([both])
 
     def revoke() -> None:
@@ -247,7 +247,7 @@ def test_who_stops_commits_nothing_that_was_read_after_what_could_not_be_stored(
 
 
 def test_rows_beyond_one_table_are_all_stored_before_anything_is_committed() -> None:
-    both = [FakeMessage(0, rows(dead_letter(0))), FakeMessage(7, rows(intake_row()), TAKEN)]
+    both = [message(0, rows(dead_letter(0))), message(7, rows(intake_row()), TAKEN)]
     consumer, stored = Scripted([both]), Stored()
     seen: list[tuple[str, int]] = []
 

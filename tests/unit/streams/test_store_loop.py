@@ -5,7 +5,7 @@ from itertools import pairwise
 
 import pyarrow as pa
 import pytest
-from confluent_kafka import KafkaError, TopicPartition
+from confluent_kafka import KafkaError, Message, TopicPartition
 
 from sinks.errors import Permanent, Retryable
 from sinks.schema import DEAD_LETTERS, INTAKE, TABLES, Table
@@ -16,10 +16,10 @@ from tests.unit.streams.store_stand_ins import (
     QUICK,
     TAKEN,
     FakeConsumer,
-    FakeMessage,
     Stored,
     dead_letter,
     intake_row,
+    message,
     rows,
 )
 
@@ -39,7 +39,7 @@ def test_every_table_has_a_topic() -> None:
 
 
 def test_rows_are_stored_and_then_committed() -> None:
-    consumer = FakeConsumer([[FakeMessage(5, rows(dead_letter(1), dead_letter(2)))]])
+    consumer = FakeConsumer([[message(5, rows(dead_letter(1), dead_letter(2)))]])
     stored = Stored()
     store = run(consumer, stored)
     assert stored.offsets() == [1, 2]
@@ -50,8 +50,8 @@ def test_rows_are_stored_and_then_committed() -> None:
 
 def test_a_flush_is_one_insert_a_table() -> None:
     polls = [
-        [FakeMessage(i, rows(dead_letter(i))) for i in range(50)]
-        + [FakeMessage(0, rows(intake_row()), TAKEN)]
+        [message(i, rows(dead_letter(i))) for i in range(50)]
+        + [message(0, rows(intake_row()), TAKEN)]
     ]
     stored = Stored()
     run(FakeConsumer(polls), stored)
@@ -80,9 +80,9 @@ def test_a_flush_is_one_insert_a_table() -> None:
 def test_a_message_that_cannot_be_read_loses_none_of_its_neighbours(bad: bytes) -> None:
     polls = [
         [
-            FakeMessage(0, rows(dead_letter(10))),
-            FakeMessage(1, bad),
-            FakeMessage(2, rows(dead_letter(12))),
+            message(0, rows(dead_letter(10))),
+            message(1, bad),
+            message(2, rows(dead_letter(12))),
         ]
     ]
     consumer, stored = FakeConsumer(polls), Stored()
@@ -93,14 +93,14 @@ def test_a_message_that_cannot_be_read_loses_none_of_its_neighbours(bad: bytes) 
 
 
 def test_deleted_keys_are_passed_over() -> None:
-    consumer, stored = FakeConsumer([[FakeMessage(0, None)]]), Stored()
+    consumer, stored = FakeConsumer([[message(0, None)]]), Stored()
     assert run(consumer, stored).counts.refused == 0
     assert consumer.commits == [{(DEAD, 0): 1}]
 
 
 def test_while_the_store_is_away_nothing_is_committed() -> None:
     consumer = FakeConsumer(
-        [[FakeMessage(0, rows(dead_letter(1)))], [FakeMessage(1, rows(dead_letter(2)))]]
+        [[message(0, rows(dead_letter(1)))], [message(1, rows(dead_letter(2)))]]
     )
     stored = Stored(failures=[Retryable("away")] * 3)
     store = run(consumer, stored)
@@ -113,7 +113,7 @@ def test_while_the_store_is_away_nothing_is_committed() -> None:
 
 def test_a_table_that_is_stored_is_not_stored_again_with_the_next_try() -> None:
     polls = [
-        [FakeMessage(0, rows(dead_letter(1))), FakeMessage(0, rows(intake_row()), TAKEN)],
+        [message(0, rows(dead_letter(1))), message(0, rows(intake_row()), TAKEN)],
     ]
     stored = Stored()
     calls: list[str] = []
@@ -130,7 +130,7 @@ def test_a_table_that_is_stored_is_not_stored_again_with_the_next_try() -> None:
 
 
 def test_an_error_that_waiting_cannot_cure_ends_it_without_a_commit() -> None:
-    consumer = FakeConsumer([[FakeMessage(0, rows(dead_letter(1)))]])
+    consumer = FakeConsumer([[message(0, rows(dead_letter(1)))]])
     with pytest.raises(Permanent, match="wrong password"):
         run(consumer, Stored(failures=[Permanent("wrong password")]))
     assert consumer.commits == []
@@ -138,7 +138,7 @@ def test_an_error_that_waiting_cannot_cure_ends_it_without_a_commit() -> None:
 
 
 def test_stopping_while_the_store_is_away_commits_nothing() -> None:
-    consumer = FakeConsumer([[FakeMessage(0, rows(dead_letter(1)))]])
+    consumer = FakeConsumer([[message(0, rows(dead_letter(1)))]])
     stop = threading.Event()
 
     def insert(table: Table, columns: pa.Table) -> None:
@@ -151,7 +151,7 @@ def test_stopping_while_the_store_is_away_commits_nothing() -> None:
 
 
 def test_stopping_does_not_wait_for_an_insert_that_hangs() -> None:
-    consumer = FakeConsumer([[FakeMessage(0, rows(dead_letter(1)))]])
+    consumer = FakeConsumer([[message(0, rows(dead_letter(1)))]])
     stop, release = threading.Event(), threading.Event()
 
     def insert(table: Table, columns: pa.Table) -> None:
@@ -170,7 +170,7 @@ def test_stopping_does_not_wait_for_an_insert_that_hangs() -> None:
 
 def test_offsets_whose_commit_failed_are_committed_later() -> None:
     consumer = FakeConsumer(
-        [[FakeMessage(0, rows(dead_letter(1)))], [], []],
+        [[message(0, rows(dead_letter(1)))], [], []],
         commit_error=KafkaError(KafkaError.REBALANCE_IN_PROGRESS),
     )
     stored = Stored()
@@ -180,7 +180,7 @@ def test_offsets_whose_commit_failed_are_committed_later() -> None:
 
 
 def test_partitions_that_were_taken_away_are_not_committed() -> None:
-    consumer = FakeConsumer([[FakeMessage(0, rows(dead_letter(1)))]])
+    consumer = FakeConsumer([[message(0, rows(dead_letter(1)))]])
     stored = Stored()
 
     def insert(table: Table, columns: pa.Table) -> None:
@@ -195,7 +195,7 @@ def test_partitions_that_were_taken_away_are_not_committed() -> None:
 
 
 def test_a_batch_is_stored_early_when_it_is_large() -> None:
-    polls = [[FakeMessage(i, rows(dead_letter(i)))] for i in range(6)]
+    polls = [[message(i, rows(dead_letter(i)))] for i in range(6)]
     settings = StoreRoleSettings(flush_ms=60_000, flush_rows=3, insert_apart_ms=0)
     stored = Stored()
     run(FakeConsumer(polls), stored, settings)
@@ -217,13 +217,13 @@ class Timed(FakeConsumer):
         store = Store(self, self.insert, settings, clock=clock, launch=at_once)
         store.run(lambda: self.taken == self.messages)
 
-    def consume(self, num_messages: int, timeout: float) -> Sequence[FakeMessage]:
+    def consume(self, num_messages: int, timeout: float) -> Sequence[Message]:
         if self.paused and self.paused[-1] == "pause":
             self.now_s += timeout
             return []
         self.now_s += self.poll_s
         self.taken += 1
-        return [FakeMessage(self.taken, rows(dead_letter(self.taken)))]
+        return [message(self.taken, rows(dead_letter(self.taken)))]
 
     def insert(self, table: Table, columns: pa.Table) -> None:
         self.inserts.append((self.now_s, columns.num_rows))
@@ -256,8 +256,8 @@ def test_a_batch_is_bounded_by_its_bytes_before_and_after_rows_are_columns() -> 
 
 def test_a_number_beyond_its_type_refuses_its_message_only() -> None:
     beyond = {**dead_letter(2), "bytes": 2**64}
-    polls = [[FakeMessage(i, rows(r)) for i, r in enumerate((dead_letter(1), beyond))]]
-    polls[0].append(FakeMessage(2, rows(dead_letter(3), dead_letter(4))))
+    polls = [[message(i, rows(r)) for i, r in enumerate((dead_letter(1), beyond))]]
+    polls[0].append(message(2, rows(dead_letter(3), dead_letter(4))))
     consumer, stored = FakeConsumer(polls), Stored()
     store = run(consumer, stored)
     assert stored.offsets() == [1, 3, 4]
@@ -266,15 +266,13 @@ def test_a_number_beyond_its_type_refuses_its_message_only() -> None:
 
 
 def test_a_topic_that_is_not_there_yet_is_waited_for() -> None:
-    missing = FakeMessage(
-        0, b"", internal_topics.EVENTS, KafkaError(KafkaError.UNKNOWN_TOPIC_OR_PART)
-    )
+    missing = message(0, b"", internal_topics.EVENTS, KafkaError(KafkaError.UNKNOWN_TOPIC_OR_PART))
     stored = Stored()
-    run(FakeConsumer([[missing], [FakeMessage(0, rows(dead_letter(1)))]]), stored)
+    run(FakeConsumer([[missing], [message(0, rows(dead_letter(1)))]]), stored)
     assert stored.offsets() == [1]
 
 
 def test_a_broker_that_refuses_us_ends_it() -> None:
-    refused = FakeMessage(0, b"", DEAD, KafkaError(KafkaError.TOPIC_AUTHORIZATION_FAILED))
+    refused = message(0, b"", DEAD, KafkaError(KafkaError.TOPIC_AUTHORIZATION_FAILED))
     with pytest.raises(Permanent, match="TOPIC_AUTHORIZATION_FAILED"):
         run(FakeConsumer([[refused]]), Stored())

@@ -4,12 +4,11 @@ from __future__ import annotations
 
 import json
 from collections.abc import Sequence
-from dataclasses import dataclass
-from typing import Any, cast
+from typing import Any
 
-import confluent_kafka
 import msgspec
 import pytest
+from confluent_kafka import TIMESTAMP_CREATE_TIME, Message
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -29,35 +28,14 @@ from streams.wire import Delta, Progress, decode, unpack
 TOPIC = "predictions"
 NOW_MS = 1_700_000_000_000
 TIME = TimeSettings(pane_ms=1_000, windows_ms=(5_000,), allowed_lateness_ms=3_000)
-Headers = list[tuple[str, bytes]] | None
+Headers = list[tuple[str, str | bytes | None]] | None
 
 
-@dataclass(frozen=True, slots=True)
-class Written:
-    """A message, with the methods of confluent-kafka's that are called."""
-
-    at: int
-    body: bytes | None
-    place: int = 0
-    header: Headers = None
-
-    def topic(self) -> str:
-        return TOPIC
-
-    def partition(self) -> int:
-        return self.place
-
-    def offset(self) -> int:
-        return self.at
-
-    def value(self) -> bytes | None:
-        return self.body
-
-    def headers(self) -> Headers:
-        return self.header
-
-    def timestamp(self) -> tuple[int, int]:
-        return 1, NOW_MS
+def message(
+    offset: int, body: bytes | None, partition: int = 0, headers: Headers = None
+) -> Message:
+    at = (TIMESTAMP_CREATE_TIME, NOW_MS)
+    return Message(TOPIC, partition, offset, value=body, headers=headers, timestamp=at)
 
 
 def make(
@@ -78,8 +56,8 @@ def make(
     return summarizer
 
 
-def take(summarizer: Summarizer, messages: Sequence[Written]) -> None:
-    summarizer.take(cast("list[confluent_kafka.Message]", list(messages)), NOW_MS)
+def take(summarizer: Summarizer, messages: list[Message]) -> None:
+    summarizer.take(messages, NOW_MS)
 
 
 def event(number: int = 0, **other: Any) -> bytes:
@@ -133,7 +111,7 @@ def test_events_dead_late_and_capped_add_up_to_the_rows_seen(
     for place, lines in messages:
         # Lines of their own have to be told apart by a codec: NDJSON, as the header says.
         header: Headers = [("content-type", b"application/x-ndjson")]
-        written = Written(next_offset[place], b"\n".join(lines), place, header)
+        written = message(next_offset[place], b"\n".join(lines), place, header)
         take(summarizer, [written])
         next_offset[place] += 1
         seen += len(lines)
@@ -153,14 +131,14 @@ def test_events_dead_late_and_capped_add_up_to_the_rows_seen(
 
 def test_event_times_out_of_range_never_move_a_clock() -> None:
     summarizer = make()
-    take(summarizer, [Written(0, event(0)), Written(1, event(40 * 86_400_000))])
+    take(summarizer, [message(0, event(0)), message(1, event(40 * 86_400_000))])
     intake = summarizer.intake.partitions[TOPIC, 0]
     assert (intake.newest_ms, intake.events, intake.dead) == (NOW_MS, 1, 1)
 
 
 def test_a_late_row_is_counted_as_late_and_left_out() -> None:
     summarizer = make()
-    take(summarizer, [Written(0, event(60_000)), Written(1, event(0)), Written(2, event(60_001))])
+    take(summarizer, [message(0, event(60_000)), message(1, event(0)), message(2, event(60_001))])
     intake = summarizer.intake.partitions[TOPIC, 0]
     assert (intake.events, intake.late) == (2, 1)
     assert groups(deltas(summarizer))["m", "1", ALL].events == 2
@@ -168,13 +146,13 @@ def test_a_late_row_is_counted_as_late_and_left_out() -> None:
 
 def test_a_row_is_late_by_its_own_partition_only() -> None:
     summarizer = make()
-    take(summarizer, [Written(0, event(60_000), 0), Written(0, event(0), 1)])
+    take(summarizer, [message(0, event(60_000), 0), message(0, event(0), 1)])
     assert sum(each.late for each in summarizer.intake.partitions.values()) == 0
 
 
 def test_the_ledger_row_names_the_offsets_it_covers() -> None:
     summarizer = make()
-    take(summarizer, [Written(5, event()), Written(6, b"no")])
+    take(summarizer, [message(5, event()), message(6, b"no")])
     rows = [r for r in summarizer.flush(NOW_MS, {}) if r.topic == INTAKE]
     row = msgspec.json.decode(rows[0].value)["rows"][0]
     assert (row["first_offset"], row["last_offset"], row["messages"]) == (5, 6, 2)
@@ -186,7 +164,7 @@ def test_the_ledger_row_names_the_offsets_it_covers() -> None:
 def test_a_dead_letter_says_where_it_was_and_loses_no_neighbour() -> None:
     summarizer = make()
     lines = b"\n".join([event(1), b'{"ts": 1', event(2)])
-    take(summarizer, [Written(7, lines, 1, [("content-type", b"application/x-ndjson")])])
+    take(summarizer, [message(7, lines, 1, [("content-type", b"application/x-ndjson")])])
     records = summarizer.flush(NOW_MS, {})
     (letter,) = [msgspec.json.decode(r.value) for r in records if r.topic == DEADLETTERS]
     said = letter["rows"][0]
@@ -196,7 +174,7 @@ def test_a_dead_letter_says_where_it_was_and_loses_no_neighbour() -> None:
 
 def test_a_worker_that_understands_nothing_stops() -> None:
     summarizer = make(dead_ratio=0.5)
-    take(summarizer, [Written(at, b"no") for at in range(1_000)])
+    take(summarizer, [message(at, b"no") for at in range(1_000)])
     with pytest.raises(TooManyDeadLettersError, match=r"predictions\[0\]"):
         summarizer.flush(NOW_MS, {})
 
@@ -206,7 +184,7 @@ def test_a_worker_that_understands_nothing_stops() -> None:
 
 def test_the_clock_survives_in_the_metadata_of_the_committed_offset() -> None:
     summarizer = make()
-    take(summarizer, [Written(0, event(5))])
+    take(summarizer, [message(0, event(5))])
     (offset,) = summarizer.offsets()
     assert offset.offset == 1
     assert decode_clock(offset.metadata) == NOW_MS + 5
@@ -239,7 +217,7 @@ def test_every_judge_partition_gets_every_clock() -> None:
 
 def test_what_is_forgotten_is_not_sent() -> None:
     summarizer = make()
-    take(summarizer, [Written(0, event()), Written(1, b"no")])
+    take(summarizer, [message(0, event()), message(1, b"no")])
     summarizer.forget()
     assert deltas(summarizer) == []
 
@@ -249,7 +227,7 @@ def test_what_is_forgotten_is_not_sent() -> None:
 
 def test_models_beyond_the_cap_are_counted_together() -> None:
     summarizer = make(Limits(models=1))
-    take(summarizer, [Written(i, event(model=f"m{i % 4}", features={"x": 1})) for i in range(8)])
+    take(summarizer, [message(i, event(model=f"m{i % 4}", features={"x": 1})) for i in range(8)])
     found = groups(deltas(summarizer))
     assert found["m0", "1", ALL].events == 2
     assert found[OTHER, OTHER, ALL].events == 6
@@ -259,7 +237,7 @@ def test_models_beyond_the_cap_are_counted_together() -> None:
 
 def test_versions_beyond_the_cap_are_counted_together() -> None:
     summarizer = make(Limits(versions_per_model=2))
-    take(summarizer, [Written(i, event(version=str(i % 4))) for i in range(8)])
+    take(summarizer, [message(i, event(version=str(i % 4))) for i in range(8)])
     found = {version: each.events for (_, version, _), each in groups(deltas(summarizer)).items()}
     assert found == {"0": 2, "1": 2, OTHER: 4}
     assert summarizer.intake.partitions[TOPIC, 0].capped == 4
@@ -267,7 +245,7 @@ def test_versions_beyond_the_cap_are_counted_together() -> None:
 
 def test_segments_beyond_the_cap_are_folded_and_nobody_is_lost() -> None:
     summarizer = make(Limits(segments_per_model=3))
-    some = [Written(i, event(segments={"c": f"v{i % 5}"})) for i in range(10)]
+    some = [message(i, event(segments={"c": f"v{i % 5}"})) for i in range(10)]
     take(summarizer, some)
     found = {segment: each.events for (_, _, segment), each in groups(deltas(summarizer)).items()}
     assert found.pop(ALL) == 10
@@ -278,20 +256,20 @@ def test_segments_beyond_the_cap_are_folded_and_nobody_is_lost() -> None:
 def test_segment_keys_that_producers_invent_are_bounded() -> None:
     summarizer = make(Limits(segments_per_model=3))
     for i in range(50):
-        take(summarizer, [Written(i, event(segments={f"key{i}": "v"}))])
+        take(summarizer, [message(i, event(segments={f"key{i}": "v"}))])
     found = {segment for _, _, segment in groups(deltas(summarizer))}
     assert len(found) <= 1 + 2 * 3
 
 
 def test_a_cap_of_no_segments_turns_them_off() -> None:
     summarizer = make(Limits(segments_per_model=0))
-    take(summarizer, [Written(0, event(segments={"c": "v"}))])
+    take(summarizer, [message(0, event(segments={"c": "v"}))])
     assert {segment for _, _, segment in groups(deltas(summarizer))} == {ALL}
 
 
 def test_columns_beyond_the_cap_are_left_out() -> None:
     summarizer = make(Limits(columns_per_model=2))
-    take(summarizer, [Written(0, event(features={f"x{i}": i for i in range(9)}))])
+    take(summarizer, [message(0, event(features={f"x{i}": i for i in range(9)}))])
     (delta,) = deltas(summarizer)
     assert len(delta.columns) == 2
 
@@ -299,7 +277,7 @@ def test_columns_beyond_the_cap_are_left_out() -> None:
 def test_a_large_delta_is_cut_and_still_whole() -> None:
     summarizer = make()
     features = {f"x{i}": 1.5 for i in range(200)}
-    some = [Written(i, event(1_000 * i, features=features)) for i in range(100)]
+    some = [message(i, event(1_000 * i, features=features)) for i in range(100)]
     take(summarizer, some)
     found = deltas(summarizer)
     assert len(found) > 1
@@ -315,7 +293,7 @@ def test_a_large_delta_is_cut_and_still_whole() -> None:
 
 def sampled(ratio: float, columns: tuple[str, ...] = ("features.*",)) -> list[dict[str, Any]]:
     summarizer = make(sample=SampleSettings(ratio, columns))
-    some = [Written(i, event(i, features={"x": i, "secret": "s"})) for i in range(1_000)]
+    some = [message(i, event(i, features={"x": i, "secret": "s"})) for i in range(1_000)]
     take(summarizer, some)
     records = [r for r in summarizer.flush(NOW_MS, {}) if r.topic == EVENTS]
     messages: list[list[dict[str, Any]]] = [msgspec.json.decode(r.value)["rows"] for r in records]
