@@ -2,7 +2,8 @@
 
 Every message is accounted for: its rows were counted, dead-lettered, late, or beyond a cap. The
 sums go out with every flush (``driftline.intake``), so that an audit can add them up to the
-offsets produced. The clock survives a restart in the metadata of the committed offset.
+offsets produced. The clock survives a restart in the metadata of the committed offset, where the id
+of the topic stands too (:mod:`streams.epochs`).
 """
 
 from __future__ import annotations
@@ -19,25 +20,40 @@ from streams.kept_rows import Kept
 from streams.timeline import NEVER, TimeSettings, is_late, late_rows
 from streams.wire import PartitionProgress, Row
 
-_METADATA = "driftline:1:"
+_METADATA = "driftline:"
 
 Place = tuple[str, int]
 """A topic and a partition."""
 
 
-def encode_clock(newest_ms: int) -> str:
-    """Metadata of a committed offset: the newest event time before it."""
-    return f"{_METADATA}{newest_ms}"
+def encode_clock(newest_ms: int, topic_id: str = "") -> str:
+    """Metadata of a committed offset: the newest event time before it, and which topic it is of."""
+    if not topic_id:
+        return f"{_METADATA}1:{newest_ms}"
+    return f"{_METADATA}2:{newest_ms}:{topic_id}"
 
 
 def decode_clock(metadata: str | None) -> int:
     """The newest event time from an offset's metadata; NEVER if there is none of ours."""
-    if not metadata or not metadata.startswith(_METADATA):
-        return NEVER
+    parts = _parts(metadata)
     try:
-        return int(metadata.removeprefix(_METADATA))
+        return int(parts[1]) if parts else NEVER
     except ValueError:
         return NEVER
+
+
+def decode_topic_id(metadata: str | None) -> str:
+    """The id of the topic from an offset's metadata; "" if there is none."""
+    parts = _parts(metadata)
+    return parts[2] if len(parts) > 2 else ""
+
+
+def _parts(metadata: str | None) -> list[str]:
+    """Version, clock, and from version 2 on the id; nothing of what is not ours."""
+    if not metadata or not metadata.startswith(_METADATA):
+        return []
+    parts = metadata.removeprefix(_METADATA).split(":")
+    return parts if (parts[0], len(parts)) in (("1", 2), ("2", 3)) else []
 
 
 @dataclass(slots=True)
@@ -58,10 +74,15 @@ class PartitionIntake:
     lost: int = 0
     """Messages deleted unread before ``first_offset``, or UNCOUNTED."""
     lost_after_ms: int = NEVER
+    topic_id: str = ""
+    """Of the topic that is read; "" if the broker does not say."""
+    is_noted: bool = False
+    """Whether an offset was committed under ``topic_id``."""
 
-    def begin(self, offset: int, lost: int) -> None:
+    def begin(self, offset: int, lost: int, topic_id: str = "", is_noted: bool = False) -> None:
         """Reading goes on at an offset; ``lost``: messages before it that nobody can read."""
         self.next_offset = offset
+        self.topic_id, self.is_noted = topic_id, is_noted
         if lost:
             self.first_offset, self.lost, self.lost_after_ms = offset, lost, self.newest_ms
 
@@ -69,6 +90,11 @@ class PartitionIntake:
         self.first_offset = self.next_offset
         self.messages = self.events = self.dead = self.late = self.capped = 0
         self.lost, self.lost_after_ms = 0, NEVER
+
+    @property
+    def moved(self) -> bool:
+        """Whether there is an offset to commit."""
+        return self.messages != 0 or self.lost != 0
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -248,6 +274,7 @@ class Intake:
     def clear(self) -> None:
         """Start the next interval: called once the flush is committed."""
         for intake in self.partitions.values():
+            intake.is_noted |= intake.moved
             intake.clear()
 
 

@@ -1,7 +1,7 @@
 """driftline's own topics, by short name; ``kafka.topic(name)`` puts the configured prefix before.
 
 The store writes each of them into the table of the same name, but for summaries, changelogs, what
-workers tell each other (pairs, shadows), and what deliver is told (commands, control).
+workers tell each other (pairs, shadows, epochs), and what deliver is told (commands, control).
 """
 
 from __future__ import annotations
@@ -27,6 +27,7 @@ CONFIGURATIONS: Final = "configurations"
 EVENTS: Final = "events"
 PAIRS: Final = "pairs"
 SHADOWS: Final = "shadows"
+EPOCHS: Final = "epochs"
 
 JUDGE: Final = "judge"
 DELIVER: Final = "deliver"
@@ -76,6 +77,7 @@ INTERNAL_TOPICS: Final = (
     InternalTopic(EVENTS),
     InternalTopic(PAIRS, partitioned=True),
     InternalTopic(SHADOWS, compacted=True),
+    InternalTopic(EPOCHS, compacted=True),
     *(InternalTopic(changelog(table), partitioned=True, compacted=True) for table in TABLES),
 )
 

@@ -4,7 +4,8 @@ A committed offset that the topic no longer has is not silently replaced by anot
 (``auto.offset.reset`` is ``error``): what was deleted before it was read becomes a dead letter with
 the number of messages, a gap in the ledger, and BLIND verdicts (:mod:`streams.gaps`). A topic that
 was deleted and made again is read from its first message; how much of the old one was not read,
-nobody knows.
+nobody knows. That it was is seen by its id (:mod:`streams.epochs`); of a broker without ids by
+offsets that are gone, or beyond the end, while this worker runs.
 """
 
 from __future__ import annotations
@@ -32,19 +33,27 @@ class Beginning:
     lost: int = 0
 
 
+def _never(_: Place) -> str:
+    """Nothing was read before."""
+    return ""
+
+
 class Positions:
     """``start``: where a partition begins in which nothing was ever committed; ``stop``: whether to
-    give up waiting for a broker."""
+    give up waiting for a broker; ``noted``: the id of the topic that a partition was last read
+    under, where nothing is committed any more ("" if it never was)."""
 
     def __init__(
         self,
         consumer: confluent_kafka.Consumer,
         start: StartAt,
         stop: Callable[[], bool],
+        noted: Callable[[Place], str] = _never,
     ) -> None:
         self._consumer = consumer
         self._start = start
         self._stop = stop
+        self._noted = noted
         self._began: dict[Place, int] = {}
         self._committed: set[Place] = set()
 
@@ -59,8 +68,13 @@ class Positions:
         patiently(ask, self._stop)
         return found
 
-    def begin(self, place: Place, committed: int) -> Beginning:
-        """Where to read on; ``committed`` is negative where there is none."""
+    def begin(self, place: Place, committed: int, was: str = "", now: str = "") -> Beginning:
+        """Where to read on; ``committed`` is negative where there is none. ``was``: the id of the
+        topic that it is of; ``now``: of the topic that there is; "" where nobody says."""
+        if committed < 0 and now:
+            was = self._noted(place)
+        if was and now and was != now:
+            return self._made_again(place)
         if committed < 0 and place in self._committed:
             # Offsets go with their topic: this is another one of the same name.
             return self._made_again(place)

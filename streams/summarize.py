@@ -30,9 +30,10 @@ from streams.batches import MOST_WAIT_S, Batches
 from streams.bounded_call import NeverReturnedError
 from streams.clock import ClockSteps, wall_ms
 from streams.codecs import warm_up
+from streams.epochs import NO_EPOCHS, Epochs, EpochSource, source_of
 from streams.errors import UnavailableError
 from streams.failpoints import reached
-from streams.intake import Place, decode_clock
+from streams.intake import Place, decode_clock, decode_topic_id
 from streams.internal_topics import PAIRS, REFERENCES, SHADOWS, topic_specs
 from streams.kafka import (
     StartAt,
@@ -88,6 +89,7 @@ class Worker:
         between_flushes: Callable[[], None] = _nothing,
         metrics: SummarizeMetrics | None = None,
         start: StartAt = StartAt.EARLIEST,
+        epochs: EpochSource = NO_EPOCHS,
     ) -> None:
         self._metrics = metrics
         self._summarizer = summarizer
@@ -105,7 +107,8 @@ class Worker:
         self._steps = ClockSteps(clock_ms)
         self._failed = False
         self._closing = False
-        self._positions = Positions(consumer, start, self._stopping)
+        self._epochs = Epochs(epochs, self._stopping)
+        self._positions = Positions(consumer, start, self._stopping, self._epochs.noted)
 
     def run(self, stop: Callable[[], bool]) -> None:
         """Read and flush until ``stop`` says so; then flush what was read and leave the group."""
@@ -192,13 +195,17 @@ class Worker:
         if step_ms := self._steps.look():
             log.warning("clock_was_set", by_ms=step_ms)
             self._summarizer.intake.clock_stepped(step_ms)
+        intake = self._summarizer.intake
+        began_in = {topic: each.topic_id for (topic, _), each in intake.partitions.items()}
+        unchanged = self._epochs.unchanged(began_in)
         at_end = self._at_end()
         records = self._summarizer.flush(self._clock_ms(), at_end)
         reached("summarize.drained")
         offsets = self._summarizer.offsets()
         if not records and not offsets and not self._output.waiting:
             return True
-        if not self._output.write(records, offsets):
+        # What was read since the last flush may be the middle of another topic of that name.
+        if not unchanged() or not self._output.write(records, offsets):
             self._summarizer.forget()
             if self._metrics is not None:
                 self._metrics.refused()
@@ -206,8 +213,7 @@ class Worker:
         self._positions.wrote(offsets)
         if self._metrics is not None:
             seconds = time.monotonic() - began
-            partitions = self._summarizer.intake.partitions
-            self._metrics.flushed(partitions, self._lag_of, seconds, self._clock_ms())
+            self._metrics.flushed(intake.partitions, self._lag_of, seconds, self._clock_ms())
             self._metrics.turned_away(self._summarizer.accumulator.turned_away())
         self._summarizer.committed()
         return True
@@ -232,22 +238,7 @@ class Worker:
     ) -> None:
         if not partitions or self._closing:
             return  # closing, the group may still give us some: a client that closes has no answers
-        totals: dict[str, int] = {}
-        starts = []
-        for committed in self._positions.committed(partitions):
-            topic = committed.topic
-            if self._pairing is not None and topic == self._pairing.topic:
-                number = committed.partition
-                start = self._pairing.assign(number, committed.offset, committed.metadata)
-                starts.append(TopicPartition(topic, number, start))
-                continue
-            if topic not in totals:
-                totals[topic] = self._positions.partitions_of(topic)
-            clock = decode_clock(committed.metadata)
-            place = (topic, committed.partition)
-            self._summarizer.intake.assign(place, totals[topic], clock, self._clock_ms())
-            starts.append(TopicPartition(*place, self._begin(place, committed.offset)))
-        consumer.assign(starts)  # pairs from where their tail begins
+        consumer.assign(self._starts(partitions))
         log.info("partitions assigned", count=len(partitions))
 
     def _on_revoke(
@@ -270,13 +261,6 @@ class Worker:
         self._drop(partitions)
         self._rewind()
 
-    def _begin(self, place: Place, committed: int) -> int:
-        start = self._positions.begin(place, committed)
-        self._summarizer.intake.partitions[place].begin(start.offset, start.lost)
-        if start.lost:
-            self._summarizer.lost(place, max(committed, -1), start.lost, self._clock_ms())
-        return start.offset
-
     def _drop(self, partitions: list[TopicPartition]) -> None:
         self._output.given_up(partitions)
         for partition in partitions:
@@ -291,29 +275,45 @@ class Worker:
         By a new assignment: a partition whose position is no longer in its topic is not read any
         more, and librdkafka refuses to seek in it.
         """
-        starts = self._rewind_pairs()
-        intake = self._summarizer.intake
-        places = [TopicPartition(*place) for place in intake.partitions]
-        for committed in self._positions.committed(places) if places else ():
-            place = (committed.topic, committed.partition)
-            total = intake.partitions[place].partitions
-            intake.assign(place, total, decode_clock(committed.metadata), self._clock_ms())
-            starts.append(TopicPartition(*place, self._begin(place, committed.offset)))
-        if starts:
-            self._consumer.assign(starts)
+        places = [TopicPartition(*place) for place in self._summarizer.intake.partitions]
+        if self._pairing is not None:
+            places += [TopicPartition(self._pairing.topic, each) for each in self._pairing.owned]
+        if places:
+            self._consumer.assign(self._starts(places))
 
-    def _rewind_pairs(self) -> list[TopicPartition]:
-        if self._pairing is None or not self._pairing.owned:
-            return []
-        places = [TopicPartition(self._pairing.topic, number) for number in self._pairing.owned]
-        return [
-            TopicPartition(
-                self._pairing.topic,
-                committed.partition,
-                self._pairing.assign(committed.partition, committed.offset, committed.metadata),
-            )
-            for committed in self._positions.committed(places)
-        ]
+    def _starts(self, places: list[TopicPartition]) -> list[TopicPartition]:
+        """Own these as they are committed; where to read each of them from, pairs from where their
+        tail begins."""
+        pairs, intake = self._pairing, self._summarizer.intake
+        inputs = {each.topic for each in places} - {pairs.topic if pairs is not None else ""}
+        ids = self._epochs.of(inputs)
+        totals = {topic: each.partitions for (topic, _), each in intake.partitions.items()}
+        starts = []
+        for committed in self._positions.committed(places):
+            topic, number = committed.topic, committed.partition
+            if pairs is not None and topic == pairs.topic:
+                start = pairs.assign(number, committed.offset, committed.metadata)
+            else:
+                if topic not in totals:
+                    totals[topic] = self._positions.partitions_of(topic)
+                clock = decode_clock(committed.metadata)
+                intake.assign((topic, number), totals[topic], clock, self._clock_ms())
+                start = self._begin(committed, ids[topic] or "")
+            starts.append(TopicPartition(topic, number, start))
+        return starts
+
+    def _begin(self, committed: TopicPartition, topic_id: str) -> int:
+        """Where to read a partition of an input topic from, which is the one of this id."""
+        place, was = (committed.topic, committed.partition), decode_topic_id(committed.metadata)
+        start = self._positions.begin(place, committed.offset, was, topic_id)
+        is_noted = was == topic_id
+        self._summarizer.intake.partitions[place].begin(
+            start.offset, start.lost, topic_id, is_noted
+        )
+        if start.lost:
+            first = max(committed.offset, -1)
+            self._summarizer.lost(place, first, start.lost, self._clock_ms())
+        return start.offset
 
 
 def always_models(config: Config) -> tuple[str, ...]:
@@ -374,6 +374,7 @@ def run(config: Config) -> int:
             between_flushes=between_flushes,
             metrics=SummarizeMetrics(registry),
             start=kafka.start,
+            epochs=source_of(kafka, make_reader),
         )
         if config.summarize.compiled:
             warm_up()

@@ -19,10 +19,11 @@ from sinks.dead_letters import DeadLetter
 from streams.accumulate import Accumulator
 from streams.cardinality import Limits
 from streams.codecs import choose, make_codec
+from streams.epochs import encode_epoch
 from streams.event import Bounds, Codec, Decoded
 from streams.inputs import InputFormat, InputSettings
 from streams.intake import Chunk, Intake, Place, encode_clock
-from streams.internal_topics import DEADLETTERS, EVENTS, INTAKE, SUMMARIES
+from streams.internal_topics import DEADLETTERS, EPOCHS, EVENTS, INTAKE, SUMMARIES
 from streams.outgoing import OutgoingRecord as OutgoingRecord
 from streams.pairing import Pairing
 from streams.sampling import EventSample, SampleSettings
@@ -319,6 +320,11 @@ class Summarizer:
             records += [OutgoingRecord(SUMMARIES, p, None, value) for p in range(self._partitions)]
         if rows := self.intake.rows(now_ms):
             records.append(OutgoingRecord(INTAKE, -1, self._worker.encode(), encode_rows(rows)))
+        records += [
+            OutgoingRecord(EPOCHS, 0, *encode_epoch(place, intake.topic_id))
+            for place, intake in self.intake.partitions.items()
+            if intake.topic_id and intake.moved and not intake.is_noted
+        ]
         return records
 
     def _refuse_garbage(self) -> None:
@@ -331,11 +337,14 @@ class Summarizer:
                 )
 
     def offsets(self) -> list[TopicPartition]:
-        """What to commit: the next offset of each partition that moved, with its clock."""
+        """What to commit: the next offset of each partition that moved, with its clock and the id
+        of its topic."""
         inputs = [
-            TopicPartition(topic, partition, intake.next_offset, encode_clock(intake.newest_ms))
-            for (topic, partition), intake in self.intake.partitions.items()
-            if intake.messages or intake.lost
+            TopicPartition(
+                *place, intake.next_offset, encode_clock(intake.newest_ms, intake.topic_id)
+            )
+            for place, intake in self.intake.partitions.items()
+            if intake.moved
         ]
         return inputs if self.pairing is None else inputs + self.pairing.offsets()
 

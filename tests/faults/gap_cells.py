@@ -4,8 +4,13 @@ from __future__ import annotations
 
 import signal
 import time
+from collections.abc import Iterator
+from contextlib import contextmanager
 from functools import partial
 from typing import Final
+
+import confluent_kafka
+from confluent_kafka import TopicPartition
 
 from detectors.verdict import Status, Verdict
 from streams.internal_topics import DEADLETTERS, SUMMARIES, VERDICTS
@@ -13,7 +18,7 @@ from streams.wire import decode_verdict
 from tests.faults.cells import Cell, Stage
 from tests.faults.checker import Report, check_dead_letters, check_summaries
 from tests.faults.judge_cells import wait_judged
-from tests.faults.roles import RoleProcess, wait_until
+from tests.faults.roles import RoleProcess, Trouble, wait_until
 from tests.faults.scene import Change, Scene
 from tests.faults.topic_reading import ends, records, rows
 from tests.faults.traffic import MODEL, PARTITIONS
@@ -110,21 +115,107 @@ def made_again(away_s: float, stage: Stage) -> Report:
             scene.report.add("stuck", 1, f"the worker did not live: {worker.said()[-400:]}")
             worker = scene.start("summarize")
         _finish(scene, worker, judge)
-        log = scene.traffic.log
-        check_summaries(
-            scene.report,
-            log,
-            scene.topic,
-            records(scene.address, scene.internal(SUMMARIES)),
-            scene.started_ms,
-        )
-        letters = records(scene.address, scene.internal(DEADLETTERS))
-        told = [each for each in letters if b"made again" in (each.value or b"")]
-        scene.report.add("unsaid", int(not told), "no letter says that the topic was made again")
-        check_told(scene, "was made again")
-        others = [each for each in letters if each not in told]
-        check_dead_letters(scene.report, log.expected(), others, scene.topic)
-        return scene.report
+        return _check_made_again(scene)
+
+
+def made_again_while_down(kept: bool, stage: Stage) -> Report:
+    """The topic is deleted and made again while no worker runs, and has more messages than were
+    committed when one starts. ``kept``: the committed offsets outlive their topic, as they do when
+    the broker dies before it has dropped them."""
+    with _scene(stage) as scene, scene.traffic:
+        worker, judge = _both(scene)
+        scene.traffic.hold()
+        scene.traffic.flush()
+        scene.wait_read()
+        worker.kill()
+        scene.bury("summarize")
+        committed = positions(scene)
+        _replace(scene, committed)
+        if kept:
+            commit(scene, committed)
+        scene.report.kills += 1
+        heir = scene.start("summarize")
+        heir.wait_ready()
+        time.sleep(4)
+        _finish(scene, heir, judge)
+        return _check_made_again(scene)
+
+
+def made_again_while_frozen(stage: Stage) -> Report:
+    """The same while a worker hangs, which has the position of the old topic."""
+    with _scene(stage) as scene, scene.traffic:
+        worker, judge = _both(scene)
+        scene.traffic.hold()
+        scene.traffic.flush()
+        scene.wait_read()
+        worker.send(signal.SIGSTOP)
+        _replace(scene, positions(scene))
+        worker.send(signal.SIGCONT)
+        scene.report.kills += 1
+        time.sleep(6)
+        if not worker.alive():
+            scene.report.add("stuck", 1, f"the worker did not live: {worker.said()[-400:]}")
+            worker = scene.start("summarize")
+        _finish(scene, worker, judge)
+        return _check_made_again(scene)
+
+
+def positions(scene: Scene) -> list[TopicPartition]:
+    """What the workers' group has committed, with its metadata."""
+    with _as_group(scene) as group:
+        return group.committed(_places(scene), timeout=10)
+
+
+def commit(scene: Scene, wanted: list[TopicPartition]) -> None:
+    """Nobody of the group is alive: commit in its name."""
+    with _as_group(scene) as group:
+        group.commit(offsets=wanted, asynchronous=False)
+
+
+@contextmanager
+def _as_group(scene: Scene) -> Iterator[confluent_kafka.Consumer]:
+    consumer = confluent_kafka.Consumer(
+        {
+            "bootstrap.servers": scene.address,
+            "group.id": scene.internal("summarize"),
+            "enable.auto.commit": False,
+            "log_level": 0,
+        }
+    )
+    try:
+        yield consumer
+    finally:
+        consumer.close()
+
+
+def _places(scene: Scene) -> list[TopicPartition]:
+    return [TopicPartition(scene.topic, partition) for partition in range(PARTITIONS)]
+
+
+def _replace(scene: Scene, committed: list[TopicPartition]) -> None:
+    """Another topic of the same name, with more messages than were committed of this one; quickly,
+    for a worker that hangs is in the group for 10 s."""
+    scene.broker.delete_topic(scene.topic)
+    scene.broker.make_topic(scene.topic, PARTITIONS)
+    scene.traffic.go_on(topic_is_new=True)
+    scene.traffic.hurry(max(place.offset for place in committed))
+    found = ends(scene.address, scene.topic)
+    if any(found[place.partition] <= place.offset for place in committed):
+        raise Trouble(f"the new topic ends at {found}, the old one was read up to {committed}")
+
+
+def _check_made_again(scene: Scene) -> Report:
+    """Everything of both topics is counted, and it is said that one has replaced the other."""
+    log = scene.traffic.log
+    summaries = records(scene.address, scene.internal(SUMMARIES))
+    check_summaries(scene.report, log, scene.topic, summaries, scene.started_ms)
+    letters = records(scene.address, scene.internal(DEADLETTERS))
+    told = [each for each in letters if b"made again" in (each.value or b"")]
+    scene.report.add("unsaid", int(not told), "no letter says that the topic was made again")
+    check_told(scene, "was made again")
+    others = [each for each in letters if each not in told]
+    check_dead_letters(scene.report, log.expected(), others, scene.topic)
+    return scene.report
 
 
 def _both(scene: Scene) -> tuple[RoleProcess, RoleProcess]:
@@ -157,6 +248,33 @@ CELLS: Final = (
         partial(made_again, 0.5),
         Change("passes-new-topics"),
         ("unsaid",),
+        kills=1,
+    ),
+    Cell(
+        "B7 down",
+        "the topic is deleted and made again while no worker runs; its offsets go with it",
+        "which topic was read is kept where it outlives offsets",
+        partial(made_again_while_down, False),
+        Change("takes-names-for-topics"),
+        ("unsaid",),
+        kills=1,
+    ),
+    Cell(
+        "B7 kept",
+        "the same, and its offsets stay: the new topic has more messages than were committed",
+        "an offset is committed with the id of its topic",
+        partial(made_again_while_down, True),
+        Change("takes-names-for-topics"),
+        ("lost",),
+        kills=1,
+    ),
+    Cell(
+        "B7 frozen",
+        "the same while a worker hangs: its position is one that the new topic has",
+        "before each flush the ids of the topics are compared with those that reading began in",
+        made_again_while_frozen,
+        Change("takes-names-for-topics"),
+        ("lost",),
         kills=1,
     ),
     Cell(

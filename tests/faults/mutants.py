@@ -50,7 +50,7 @@ def forgets_the_clock() -> None:
     """summarize: the event time that a partition has reached is not committed with its offset."""
     from streams import summarizer
 
-    setattr(summarizer, "encode_clock", lambda _: "")  # noqa: B010
+    setattr(summarizer, "encode_clock", lambda *_: "")  # noqa: B010
 
 
 def ignores_sigterm() -> None:
@@ -193,6 +193,14 @@ def seeks_after_gaps() -> None:
     setattr(Worker, "_rewind", seek)  # noqa: B010
 
 
+def takes_names_for_topics() -> None:
+    """summarize: a topic is known by its name, and not by its id."""
+    from streams import summarize
+    from streams.epochs import NO_EPOCHS
+
+    setattr(summarize, "source_of", lambda *_: NO_EPOCHS)  # noqa: B010
+
+
 def waits_for_calls() -> None:
     """summarize: a call of a transaction is waited for until it returns."""
     from streams import output
@@ -244,6 +252,7 @@ MUTANTS: dict[str, Callable[[], None]] = {
     "skips-silently": skips_silently,
     "store-commits-first": results_mutants.store_commits_first,
     "store-skips-errors": results_mutants.store_skips_errors,
+    "takes-names-for-topics": takes_names_for_topics,
     "waits-for-answers": waits_for_answers,
     "waits-for-calls": waits_for_calls,
 }

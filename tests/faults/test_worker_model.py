@@ -1,8 +1,7 @@
 """A15: any order of produce, read, flush, kill, takeover, refusal and waking up, against a model.
 
-The Worker of summarize runs here as it does in its role, on a Kafka made of lists that keeps what a
-real one promises: a transaction is all or nothing, and offsets of an old generation are refused.
-What it refuses and when, who dies where and who takes over is Hypothesis's choice.
+What the Kafka of the model refuses and when, who dies where and who takes over is Hypothesis's
+choice.
 """
 
 from __future__ import annotations
@@ -12,188 +11,30 @@ import json
 import logging
 from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass, field
 from typing import Any, cast
 
 import confluent_kafka
 import pytest
 import structlog
-from confluent_kafka import KafkaError, KafkaException, Message, TopicPartition
+from confluent_kafka import KafkaException
 from hypothesis import Phase, given, settings
 from hypothesis import strategies as st
 
 from detectors.release import ALL
-from streams.cardinality import Limits
-from streams.inputs import InputSettings
 from streams.internal_topics import DEADLETTERS, INTAKE, SUMMARIES
-from streams.sampling import SampleSettings
 from streams.summarize import Worker
-from streams.summarizer import Summarizer, SummarizeSettings
-from streams.timeline import TimeSettings
 from tests.faults.checker import Report, check_dead_letters, check_ledger, merged
 from tests.faults.topic_reading import Read
-from tests.faults.traffic import LATENESS_MS, OUT_OF_ORDERNESS_MS, PANE_MS, ProducerLog, Sent
-
-TOPIC = "predictions"
-BASE_MS = 1_700_000_000_000
-PARTITIONS = 2
-TIME = TimeSettings(
-    pane_ms=PANE_MS,
-    windows_ms=(5 * PANE_MS,),
-    out_of_orderness_ms=OUT_OF_ORDERNESS_MS,
-    allowed_lateness_ms=LATENESS_MS,
+from tests.faults.traffic import Sent
+from tests.faults.worker_model import (
+    BASE_MS,
+    PARTITIONS,
+    TOPIC,
+    Cluster,
+    Fate,
+    Killed,
+    start,
 )
-
-
-class Killed(BaseException):
-    """SIGKILL: nothing that stands after it is run."""
-
-
-@dataclass
-class Cluster:
-    """What survives everybody: input, output, committed offsets, and who owns the group."""
-
-    log: ProducerLog = field(default_factory=ProducerLog)
-    records: dict[str, list[tuple[bytes | None, bytes]]] = field(default_factory=dict)
-    committed: dict[tuple[str, int], TopicPartition] = field(default_factory=dict)
-    generation: int = 0
-    plain: bool = False
-
-    def messages(self, partition: int) -> list[Sent]:
-        return self.log.messages[partition]
-
-
-@dataclass
-class Fate:
-    """What happens to one worker: at which of its calls of the broker it is killed, or refused."""
-
-    calls: int = 0
-    dies_at: int | None = None
-    refused_at: int | None = None
-
-    def call(self) -> None:
-        self.calls += 1
-        if self.calls == self.dies_at:
-            raise Killed
-        if self.calls == self.refused_at:
-            raise KafkaException(_refusal())
-
-
-def _refusal() -> KafkaError:
-    """As a transactional producer gets it: the transaction must be aborted."""
-    return KafkaError(KafkaError.ILLEGAL_GENERATION, "refused", False, False, True)
-
-
-class Client:
-    """A consumer and a transactional producer of one worker, as far as the Worker uses them."""
-
-    def __init__(self, cluster: Cluster, fate: Fate) -> None:
-        self.cluster, self.fate = cluster, fate
-        self.generation = cluster.generation = cluster.generation + 1
-        self.positions: dict[int, int] = {}
-        self.open: list[tuple[str, bytes | None, bytes]] = []
-        self.offsets: list[TopicPartition] = []
-
-    # --- consumer
-    def committed(self, places: Sequence[TopicPartition], timeout: float) -> list[TopicPartition]:
-        found = []
-        for place in places:
-            known = self.cluster.committed.get((place.topic, place.partition))
-            found.append(known or TopicPartition(place.topic, place.partition, -1001))
-        return found
-
-    def assign(self, places: Sequence[TopicPartition]) -> None:
-        for place in places:
-            self.seek(place)
-
-    def seek(self, place: TopicPartition) -> None:
-        self.positions[place.partition] = max(place.offset, 0)
-
-    def list_topics(self, topic: str, timeout: float) -> Any:
-        listed: Any = type("Listed", (), {})()
-        listed.partitions = dict.fromkeys(range(PARTITIONS))
-        metadata: Any = type("Metadata", (), {})()
-        metadata.topics = {topic: listed}
-        return metadata
-
-    def get_watermark_offsets(
-        self, place: TopicPartition, timeout: float = 0, cached: bool = False
-    ) -> tuple[int, int]:
-        return 0, len(self.cluster.messages(place.partition))
-
-    def consumer_group_metadata(self) -> int:
-        return self.generation
-
-    def take(self, partition: int, count: int) -> list[Message]:
-        at = self.positions[partition]
-        some = self.cluster.messages(partition)[at : at + count]
-        self.positions[partition] = at + len(some)
-        return [Message(TOPIC, partition, at + i, value=sent.body) for i, sent in enumerate(some)]
-
-    # --- producer
-    def init_transactions(self, timeout: float) -> None:
-        """Nothing is left open here: a dead worker's records are in its own list."""
-
-    def begin_transaction(self) -> None:
-        self.fate.call()
-        self.open, self.offsets = [], []
-
-    def produce(
-        self, topic: str, value: bytes, key: bytes | None, partition: int, delivered: Any
-    ) -> None:
-        if self.cluster.plain:
-            self.cluster.records.setdefault(topic, []).append((key, value))
-        else:
-            self.open.append((topic, key, value))
-
-    def send_offsets_to_transaction(
-        self, offsets: list[TopicPartition], group: int, timeout: float
-    ) -> None:
-        self.fate.call()
-        if group != self.cluster.generation:
-            raise KafkaException(_refusal())
-        self.offsets = offsets
-
-    def commit_transaction(self, timeout: float) -> None:
-        self.fate.call()
-        for topic, key, value in self.open:
-            self.cluster.records.setdefault(topic, []).append((key, value))
-        for place in self.offsets:
-            self.cluster.committed[place.topic, place.partition] = place
-        self.fate.call()  # it is committed, and the worker may never hear of it
-
-    def abort_transaction(self, timeout: float) -> None:
-        self.open, self.offsets = [], []
-
-
-def start(cluster: Cluster, fate: Fate) -> tuple[Worker, Client]:
-    """A worker that has just been given all partitions."""
-    client = Client(cluster, fate)
-    summarizer = Summarizer(
-        (InputSettings(TOPIC),),
-        TIME,
-        SummarizeSettings(),
-        Limits(),
-        SampleSettings(),
-        lambda _: None,
-        1,
-        f"worker-{cluster.generation}",
-    )
-    worker = Worker(
-        summarizer,
-        SummarizeSettings(),
-        cast("confluent_kafka.Consumer", client),
-        lambda: cast("confluent_kafka.Producer", client),
-        True,
-        [TOPIC],
-        lambda name: name,
-        clock_ms=lambda: BASE_MS + 3_600_000,
-    )
-    worker._on_assign(
-        cast("confluent_kafka.Consumer", client),
-        [TopicPartition(TOPIC, p) for p in range(PARTITIONS)],
-    )
-    return worker, client
 
 
 @st.composite

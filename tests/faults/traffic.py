@@ -200,6 +200,13 @@ class Traffic:
                 self._producer = self._new_producer()
             self._held = False
 
+    def hurry(self, seconds: int) -> None:
+        """So many seconds of events at once."""
+        with self._sending:
+            for _ in range(seconds):
+                self.second()
+        self.flush()
+
     def _run(self) -> None:
         while not self._stop.is_set():
             with self._sending:

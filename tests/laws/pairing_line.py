@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from dataclasses import dataclass, field
-from typing import Any, cast
+from typing import Any
 
 from confluent_kafka import OFFSET_BEGINNING, Message
 
@@ -35,30 +35,6 @@ PLACES = {"a": (("production", 0), (PAIRS, 0)), "b": (("shadow", 0), (PAIRS, 1))
 """What each of the two workers owns."""
 
 
-@dataclass(frozen=True, slots=True)
-class Written:
-    """A message, with the methods of confluent-kafka's that are called."""
-
-    where: tuple[str, int]
-    at: int
-    body: bytes
-
-    def topic(self) -> str:
-        return self.where[0]
-
-    def partition(self) -> int:
-        return self.where[1]
-
-    def offset(self) -> int:
-        return self.at
-
-    def value(self) -> bytes:
-        return self.body
-
-    def headers(self) -> None:
-        return None
-
-
 @dataclass
 class Broker:
     """Committed records by topic and partition, and committed offsets with their metadata."""
@@ -68,8 +44,7 @@ class Broker:
 
     def read(self, where: tuple[str, int], start: int, most: int) -> list[Message]:
         found = self.logs.get(where, [])[start : start + most]
-        messages = [Written(where, start + i, value) for i, value in enumerate(found)]
-        return cast("list[Message]", messages)
+        return [Message(*where, start + i, value=value) for i, value in enumerate(found)]
 
 
 class Worker:

@@ -28,8 +28,8 @@ class Broker:
         return self.low, self.high
 
 
-def positions(broker: Broker, start: StartAt = StartAt.EARLIEST) -> Positions:
-    return Positions(cast("confluent_kafka.Consumer", broker), start, bool)
+def positions(broker: Broker, start: StartAt = StartAt.EARLIEST, noted: str = "") -> Positions:
+    return Positions(cast("confluent_kafka.Consumer", broker), start, bool, lambda _: noted)
 
 
 @pytest.mark.parametrize(
@@ -67,3 +67,34 @@ def test_offsets_that_are_gone_are_those_of_a_topic_that_was_made_again() -> Non
         assert at.begin(PLACE, -1001) == Beginning(0 if start is StartAt.EARLIEST else 20)
         at.wrote([TopicPartition(*PLACE, 3)])
         assert at.begin(PLACE, -1001) == Beginning(0, UNCOUNTED)
+
+
+@pytest.mark.parametrize("start", StartAt)
+@pytest.mark.parametrize(
+    ("committed", "was", "now", "noted", "begins", "lost"),
+    [
+        (7, "one", "one", "", 7, 0),
+        (7, "one", "two", "", 2, UNCOUNTED),
+        (7, "", "two", "one", 7, 0),
+        (7, "one", "", "", 7, 0),
+        (-1001, "", "two", "one", 2, UNCOUNTED),
+    ],
+    ids=[
+        "the same topic",
+        "another one, with more messages",
+        "committed before ids were",
+        "the broker says no id",
+        "offsets went with their topic",
+    ],
+)
+def test_a_topic_of_another_id_is_read_from_its_first_message(
+    start: StartAt, committed: int, was: str, now: str, noted: str, begins: int, lost: int
+) -> None:
+    at = positions(Broker(2, 20), start, noted)
+    assert at.begin(PLACE, committed, was, now) == Beginning(begins, lost)
+
+
+def test_a_group_that_is_new_begins_where_it_is_told_to() -> None:
+    for noted in ("", "one"):
+        at = positions(Broker(2, 20), StartAt.LATEST, noted)
+        assert at.begin(PLACE, -1001, "", "one") == Beginning(20)

@@ -17,9 +17,11 @@ from detectors.reference import layout_for
 from detectors.release import ALL, OTHER
 from detectors.summary import Summaries
 from streams.cardinality import Limits
+from streams.epochs import encode_epoch
 from streams.inputs import InputSettings
-from streams.intake import decode_clock, encode_clock
-from streams.internal_topics import DEADLETTERS, EVENTS, INTAKE, SUMMARIES
+from streams.intake import decode_clock, decode_topic_id, encode_clock
+from streams.internal_topics import DEADLETTERS, EPOCHS, EVENTS, INTAKE, SUMMARIES
+from streams.outgoing import OutgoingRecord
 from streams.sampling import ROWS_PER_MESSAGE, SampleSettings
 from streams.summarizer import Summarizer, SummarizeSettings, TooManyDeadLettersError
 from streams.timeline import NEVER, TimeSettings
@@ -190,9 +192,33 @@ def test_the_clock_survives_in_the_metadata_of_the_committed_offset() -> None:
     assert decode_clock(offset.metadata) == NOW_MS + 5
 
 
-@pytest.mark.parametrize("text", [None, "", "else", "driftline:1:x"])
+def test_the_id_of_the_topic_goes_with_the_offset_and_is_noted_once() -> None:
+    summarizer = make()
+    for place in summarizer.intake.partitions.values():
+        place.begin(0, 0, "an-id")
+
+    def noted() -> list[OutgoingRecord]:
+        return [each for each in summarizer.flush(NOW_MS, {}) if each.topic == EPOCHS]
+
+    assert noted() == []
+    take(summarizer, [Written(0, event(5))])
+    assert noted() == noted() == [OutgoingRecord(EPOCHS, 0, *encode_epoch((TOPIC, 0), "an-id"))]
+    (offset,) = summarizer.offsets()
+    assert (decode_clock(offset.metadata), decode_topic_id(offset.metadata)) == (
+        NOW_MS + 5,
+        "an-id",
+    )
+    summarizer.committed()
+    take(summarizer, [Written(1, event(6))])
+    assert noted() == []
+
+
+@pytest.mark.parametrize(
+    "text", [None, "", "else", "driftline:1:x", "driftline:1", "driftline:2:5", "driftline:3:5:x"]
+)
 def test_foreign_metadata_is_no_clock(text: str | None) -> None:
     assert decode_clock(text) == NEVER
+    assert decode_topic_id(text) == ""
     assert decode_clock(encode_clock(-3)) == -3
 
 
