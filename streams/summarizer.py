@@ -113,12 +113,18 @@ class _Waiting:
         self.values.extend(values)
 
 
+def named_codec(name: str, keep_request_ids: bool) -> Codec:
+    return make_codec(name, keep_request_ids=keep_request_ids)
+
+
 class TooManyDeadLettersError(Exception):
     """Most of what is read cannot be understood: stopping is safer than reporting on the rest."""
 
 
 class Summarizer:
-    """Takes messages, gives records. One per worker; not for use by several threads."""
+    """Takes messages, gives records. One per worker; not for use by several threads.
+
+    ``codec_of``: a codec by its name, and by whether it keeps request ids."""
 
     def __init__(
         self,
@@ -131,7 +137,9 @@ class Summarizer:
         partitions: int,
         worker: str,
         pairing: Pairing | None = None,
+        codec_of: Callable[[str, bool], Codec] = named_codec,
     ) -> None:
+        self._codec_of = codec_of
         self._inputs = {item.topic: item for item in inputs}
         self._codecs: dict[tuple[str, str, bool], Codec] = {}
         self._paces: dict[str, Pace] = {}
@@ -276,7 +284,7 @@ class Summarizer:
     def _codec(self, topic: str, name: str, keep_request_ids: bool) -> Codec:
         codec = self._codecs.get((topic, name, keep_request_ids))
         if codec is None:
-            codec = make_codec(name, keep_request_ids=keep_request_ids)
+            codec = self._codec_of(name, keep_request_ids)
             self._codecs[topic, name, keep_request_ids] = codec
         return codec
 

@@ -31,10 +31,11 @@ from streams.internal_topics import INTAKE, SUMMARIES
 from streams.metrics_summarize import SummarizeMetrics
 from streams.sampling import SampleSettings
 from streams.summarize import always_models
-from streams.summarizer import Summarizer, SummarizeSettings
+from streams.summarizer import Summarizer, SummarizeSettings, named_codec
 from streams.timeline import NEVER, TimeSettings
 from streams.wire import Delta, decode, unpack
-from tests.faults.worker_line import NOW, TOPIC, Written
+from tests.faults.naive_reader import naive_codec
+from tests.faults.worker_line import NOW, TOPIC, CodecOf, Written
 
 TIME: Final = TimeSettings(pane_ms=10_000, windows_ms=(60_000,))
 SMALL: Final = Limits(models=5, versions_per_model=3, segments_per_model=10, columns_per_model=20)
@@ -47,7 +48,12 @@ UNBOUNDED: Final = Limits(
 class Flooded:
     """A summarizer under flood, and what came out of it."""
 
-    def __init__(self, limits: Limits, references: dict[str, Reference] | None = None) -> None:
+    def __init__(
+        self,
+        limits: Limits,
+        references: dict[str, Reference] | None = None,
+        codec_of: CodecOf = named_codec,
+    ) -> None:
         known = references or {}
         self.summarizer = Summarizer(
             (InputSettings(TOPIC, InputFormat.JSON),),
@@ -58,6 +64,7 @@ class Flooded:
             known.get,
             1,
             "w",
+            codec_of=codec_of,
         )
         self.known = {each.id: each for each in known.values()}
         self.summarizer.intake.assign((TOPIC, 0), 1, NEVER, NOW)
@@ -102,8 +109,8 @@ def body(model: str = "m", version: str = "1", **more: Any) -> bytes:
     return json.dumps({"ts": NOW, "model": model, "version": version, **more}).encode()
 
 
-def flooded(limits: Limits, bodies: list[bytes]) -> Flooded:
-    line = Flooded(limits)
+def flooded(limits: Limits, bodies: list[bytes], codec_of: CodecOf = named_codec) -> Flooded:
+    line = Flooded(limits, codec_of=codec_of)
     for at in range(0, len(bodies), 100):
         line.take(bodies[at : at + 100])
     line.flush()
@@ -142,10 +149,12 @@ def test_segments_beyond_the_cap_are_folded_and_counts_still_add_up(limits: Limi
     assert (f"user={OTHER}" in line.names["segment"]) is (limits is SMALL)
 
 
-def test_h1_segment_keys_without_end_are_left_to_all() -> None:
-    line = flooded(SMALL, [body(segments={f"key{i}": "x"}) for i in range(300)])
+@pytest.mark.parametrize("limits", [SMALL, UNBOUNDED], ids=["H1-keys", "H1-keys-no-guard"])
+def test_segment_keys_without_end_are_left_to_all(limits: Limits) -> None:
+    line = flooded(limits, [body(segments={f"key{i}": "x"}) for i in range(300)])
     assert sum(line.models.values()) == 300
-    assert len(line.names["segment"]) <= 2 * SMALL.segments_per_model + 1
+    most = 2 * SMALL.segments_per_model + 1
+    assert (len(line.names["segment"]) <= most) is (limits is SMALL)
 
 
 @pytest.mark.parametrize("kind", ["number", "text"], ids=["H3-numbers", "H3-texts"])
@@ -186,28 +195,33 @@ _COMPOSED, _DECOMPOSED = "caf\u00e9", unicodedata.normalize("NFD", "caf\u00e9")
          "H2-bidi", "H2-line"],
 )  # fmt: skip
 @pytest.mark.parametrize("field", ["model", "version"])
-def test_what_is_no_name_is_a_dead_letter(field: str, name: str) -> None:
-    line = flooded(SMALL, [body(), body(**{field: name}), body()])
-    assert line.ledger == Counter(messages=3, events=2, dead=1)
-    assert set(line.models) == {"m"}
+@pytest.mark.parametrize("codec_of", [named_codec, naive_codec], ids=["guard", "no-guard"])
+def test_what_is_no_name_is_a_dead_letter(field: str, name: str, codec_of: CodecOf) -> None:
+    line = flooded(SMALL, [body(), body(**{field: name}), body()], codec_of)
+    refused = line.ledger == Counter(messages=3, events=2, dead=1)
+    assert (refused and set(line.models) == {"m"}) is (codec_of is named_codec)
 
 
 @pytest.mark.parametrize(
     "name", ["x" * 65_536, OTHER, "a\x00b"], ids=["H2-64kB", "H2-other", "H2-nul"]
 )
-def test_a_segment_or_column_that_is_no_name_harms_no_event(name: str) -> None:
+@pytest.mark.parametrize("codec_of", [named_codec, naive_codec], ids=["guard", "no-guard"])
+def test_a_segment_or_column_that_is_no_name_harms_no_event(name: str, codec_of: CodecOf) -> None:
     bodies = [body(segments={name: "x", "k": name}, features={name: 1.0, "x": 1.0})]
-    line = flooded(SMALL, bodies)
+    line = flooded(SMALL, bodies, codec_of)
     assert line.models == Counter({"m": 1})
-    assert name == OTHER or name not in line.names["column"]
-    assert not any(name in segment for segment in line.names["segment"] if name != OTHER)
     assert "features.x" in line.names["column"]
+    names = (line.names["column"] | line.names["segment"]) - {OTHER, f"k={OTHER}"}
+    assert any(name in each for each in names) is (codec_of is naive_codec)
 
 
-def test_h2_look_alikes_in_two_normal_forms_are_one_name() -> None:
+@pytest.mark.parametrize(
+    "codec_of", [named_codec, naive_codec], ids=["H2-forms", "H2-forms-no-guard"]
+)
+def test_look_alikes_in_two_normal_forms_are_one_name(codec_of: CodecOf) -> None:
     assert _COMPOSED != _DECOMPOSED
-    line = flooded(SMALL, [body(_COMPOSED), body(_DECOMPOSED)])
-    assert line.models == Counter({_COMPOSED: 2})
+    line = flooded(SMALL, [body(_COMPOSED), body(_DECOMPOSED)], codec_of)
+    assert (line.models == Counter({_COMPOSED: 2})) is (codec_of is named_codec)
 
 
 def test_h2_case_and_other_alphabets_are_other_names() -> None:
@@ -277,9 +291,10 @@ def resident() -> int:
     return int(status.partition("VmHWM:")[2].split()[0]) * 1024
 
 
-def main(events: int) -> None:
-    """In a process of its own: the flood, a flush every 20,000 events, and the peak of memory."""
-    line = Flooded(Limits())
+def main(events: int, limits: Limits) -> None:
+    """In a process of its own: the flood, a flush when it is time, and the peak of memory."""
+    line = Flooded(limits)
+    before = resident()
     some: list[bytes] = []
     slowest = 0.0
     for each in flood(events):
@@ -297,6 +312,7 @@ def main(events: int) -> None:
         json.dumps(
             {
                 "peak": resident(),
+                "grown": resident() - before,
                 "slowest": slowest,
                 "away": line.summarizer.accumulator.turned_away(),
             }
@@ -304,21 +320,37 @@ def main(events: int) -> None:
     )
 
 
-def test_h5_memory_stays_below_600_mb_under_a_flood_of_names(repository: Path) -> None:
-    """DRIFTLINE_FLOOD makes it as long as an evening's run may be."""
-    events = int(os.environ.get("DRIFTLINE_FLOOD", "4000"))
+def told_of_a_flood(repository: Path, events: int, limits: str) -> dict[str, Any]:
+    """What `main` says of so many events."""
+    names = "import Limits, SMALL, UNBOUNDED, main"
     done = subprocess.run(
-        [sys.executable, "-c", f"from tests.faults.test_cardinality import main; main({events})"],
+        [sys.executable, "-c", f"from {__name__} {names}; main({events}, {limits})"],
         cwd=repository,
         capture_output=True,
         text=True,
         timeout=3_600,
         check=True,
     )
-    said = json.loads(done.stdout.splitlines()[-1])
+    said: dict[str, Any] = json.loads(done.stdout.splitlines()[-1])
+    return said
+
+
+def test_h5_memory_stays_below_600_mb_under_a_flood_of_names(repository: Path) -> None:
+    """DRIFTLINE_FLOOD makes it as long as an evening's run may be."""
+    events = int(os.environ.get("DRIFTLINE_FLOOD", "4000"))
+    said = told_of_a_flood(repository, events, "Limits()")
     assert all(count > 0 for count in said["away"].values()), said
     assert said["slowest"] < 30, said  # Kafka gives a worker up after 60 s
     assert 100 * 2**20 < said["peak"] < MOST_MEMORY, f"{said['peak'] / 2**20:.0f} MB"
+
+
+@pytest.mark.parametrize("limits", ["SMALL", "UNBOUNDED"], ids=["H5-small", "H5-small-no-guard"])
+def test_what_a_flood_of_names_takes_is_bounded_by_the_limits(
+    repository: Path, limits: str
+) -> None:
+    """At a small scale, for without the guard memory and time of the flood above have no end."""
+    said = told_of_a_flood(repository, 500, limits)
+    assert (said["grown"] < 30 * 2**20) is (limits == "SMALL"), f"{said['grown'] / 2**20:.0f} MB"
 
 
 def test_h3_a_decoder_learns_no_more_shapes_than_it_keeps() -> None:

@@ -2,18 +2,36 @@
 
 from __future__ import annotations
 
-from streams.timeline import HOUR, PartitionTime, watermark
-from tests.faults.worker_line import NOW, TIME, TOPIC, Line, event_at
+from dataclasses import replace
+
+import pytest
+
+from streams.timeline import DAY, HOUR
+from tests.faults.worker_line import NOW, TIME, Line, event_at
 
 
-def test_d2_an_idle_partition_holds_nothing_up_and_one_that_is_behind_does() -> None:
-    clocks = {
-        (TOPIC, 0): PartitionTime(NOW, idle=False, partitions=2),
-        (TOPIC, 1): PartitionTime(NOW - 2 * HOUR, idle=True, partitions=2),
-    }
-    assert watermark([TOPIC], clocks, TIME) == NOW - TIME.out_of_orderness_ms
-    clocks[TOPIC, 1] = PartitionTime(NOW - 2 * HOUR, idle=False, partitions=2)
-    assert watermark([TOPIC], clocks, TIME) == NOW - 2 * HOUR - TIME.out_of_orderness_ms
+@pytest.mark.parametrize("guard", [True, False], ids=["D2-idle", "D2-idle-no-guard"])
+def test_an_idle_partition_holds_nothing_up(guard: bool) -> None:
+    """Without the guard: a partition is idle after more than a year."""
+    line = Line(TIME if guard else replace(TIME, idle_timeout_ms=400 * DAY), places=2)
+    line.take([event_at(NOW)], NOW, place=0)
+    line.take([event_at(NOW)], NOW, place=1)
+    for second in range(1, 61):
+        line.take([event_at(NOW + second * 1_000)], NOW + second * 1_000, place=0)
+        line.flush(NOW + second * 1_000)
+    assert (line.mark() == NOW + 60_000 - TIME.out_of_orderness_ms) is guard
+    assert (line.mark() == NOW - TIME.out_of_orderness_ms) is not guard
+
+
+@pytest.mark.parametrize("guard", [True, False], ids=["D2-behind", "D2-behind-no-guard"])
+def test_no_window_closes_before_a_partition_that_is_behind_was_read(guard: bool) -> None:
+    """Without the guard: a partition of which nothing comes is idle, read to its end or not."""
+    line = Line(places=2)
+    line.take([event_at(NOW - 2 * HOUR)], NOW, place=1)
+    for second in range(60):
+        line.take([event_at(NOW + second * 1_000)], NOW + second * 1_000, place=0)
+        line.flush(NOW + second * 1_000, at_end=not guard)
+    assert (line.mark() == NOW - 2 * HOUR - TIME.out_of_orderness_ms) is guard
 
 
 def test_d2_a_partition_is_idle_only_when_it_was_read_to_its_end_and_is_silent() -> None:

@@ -5,8 +5,12 @@ from __future__ import annotations
 import json
 from collections import Counter
 
+import pytest
+
+from streams.summarizer import named_codec
 from streams.timeline import DAY
-from tests.faults.worker_line import NOW, Line, body
+from tests.faults.naive_reader import naive_codec
+from tests.faults.worker_line import NOW, CodecOf, Line, body
 
 
 def label(ts: int, request: str, value: str) -> bytes:
@@ -16,8 +20,12 @@ def label(ts: int, request: str, value: str) -> bytes:
     ).encode()  # fmt: skip
 
 
-def test_d6_labels_that_are_late_double_unknown_or_contradict_are_all_accounted_for() -> None:
-    line = Line()
+@pytest.mark.parametrize("codec_of", [named_codec, naive_codec], ids=["D6-guard", "D6-no-guard"])
+def test_labels_that_are_late_double_unknown_or_contradict_are_all_accounted_for(
+    codec_of: CodecOf,
+) -> None:
+    """Without the guard: every message is taken for a prediction."""
+    line = Line(codec_of=codec_of)
     line.take([body(NOW - 1_000, request_id=f"q{i}") for i in range(10)])
     line.take(
         [
@@ -30,6 +38,6 @@ def test_d6_labels_that_are_late_double_unknown_or_contradict_are_all_accounted_
         ]
     )
     line.flush()
-    assert line.ledger == Counter(messages=16, events=14, late=1, dead=1)
+    accounted = line.ledger == Counter(messages=16, events=14, late=1, dead=1)
     # A label is no prediction: it neither adds to the traffic nor changes what was counted.
-    assert sum(line.counted().values()) == 10
+    assert (accounted and sum(line.counted().values()) == 10) is (codec_of is named_codec)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any, Final, cast
 
@@ -15,11 +15,12 @@ from detectors.layout import Header
 from detectors.reference import layout_for
 from detectors.release import ALL
 from streams.cardinality import Limits
+from streams.event import Codec
 from streams.inputs import InputFormat, InputSettings
 from streams.internal_topics import DEADLETTERS, INTAKE, SUMMARIES
 from streams.sampling import SampleSettings
-from streams.summarizer import Summarizer, SummarizeSettings
-from streams.timeline import NEVER, TimeSettings
+from streams.summarizer import Summarizer, SummarizeSettings, named_codec
+from streams.timeline import NEVER, PartitionTime, TimeSettings, watermark
 from streams.wire import Delta, Progress, decode, unpack
 from tests.faults.checker import canonical, merged
 
@@ -32,6 +33,9 @@ TIME: Final = TimeSettings(
     allowed_lateness_ms=10_000,
     idle_timeout_ms=5_000,
 )
+
+
+CodecOf = Callable[[str, bool], Codec]
 
 
 @dataclass(frozen=True, slots=True)
@@ -68,7 +72,9 @@ def body(ts: Any, **more: Any) -> bytes:
 class Line:
     """A summarizer with one or more partitions, and what came out of it."""
 
-    def __init__(self, time: TimeSettings = TIME, places: int = 1) -> None:
+    def __init__(
+        self, time: TimeSettings = TIME, places: int = 1, codec_of: CodecOf = named_codec
+    ) -> None:
         self.summarizer = Summarizer(
             (InputSettings(TOPIC, InputFormat.JSON),),
             time,
@@ -78,6 +84,7 @@ class Line:
             lambda _: None,
             1,
             "w",
+            codec_of=codec_of,
         )
         for place in range(places):
             self.summarizer.intake.assign((TOPIC, place), places, NEVER, NOW)
@@ -120,6 +127,15 @@ class Line:
                         summaries = unpack(group.summaries, layout)
                         found[group.pane_ms] += summaries.header(Header.PREDICTIONS)
         return found
+
+    def mark(self) -> int:
+        """The watermark of the model, by what the worker has reported."""
+        clocks = {
+            (each.topic, each.partition): PartitionTime(each.newest_ms, each.idle, each.partitions)
+            for progress in self.progress
+            for each in progress.partitions
+        }
+        return watermark([TOPIC], clocks, TIME)
 
     def figures(self) -> dict[Any, Any]:
         return {key: canonical(value) for key, value in merged(self.values).items()}
