@@ -128,7 +128,7 @@ def test_every_column_that_a_migration_added_has_a_default() -> None:
     assert added == {name for table in TABLES for name in table.defaults}
 
 
-def test_without_the_default_an_older_row_is_refused(scene: Scene) -> None:
+def test_c6_no_guard_without_the_default_an_older_row_is_refused(scene: Scene) -> None:
     """The guard removed: the same columns, none of them marked as added."""
     strict = replace(FINDINGS, columns=tuple(replace(c, added=False) for c in FINDINGS.columns))
     old = _without({column.name: _value(column) for column in FINDINGS.columns}, FINDINGS)
