@@ -224,34 +224,43 @@ class ModelJudge:
         state.reference = delta.reference
         groups = []
         for given in delta.groups:
-            group = self._admit(given)
+            release = given.version, given.role
+            track = state.releases.get(release)
+            group = given if track is not None else self._admit(given)
             groups.append(group)
             if group.segment == ALL:
-                track = self._track(group, delta.wall_ms)
-                track.events += events_of(group.summaries)
+                self._seen(group, track, delta.wall_ms)
         if all(map(operator.is_, groups, delta.groups)):
             return delta
         return msgspec.structs.replace(delta, groups=tuple(groups))
 
     def _admit(self, group: Group) -> Group:
-        known = (group.version, group.role) in self.state.releases
-        if known or len(self.state.releases) < MAX_RELEASES:
+        """Of a release that is not known yet."""
+        if len(self.state.releases) < MAX_RELEASES:
             return group
         return msgspec.structs.replace(group, version=OTHER)
 
-    def _track(self, group: Group, wall_ms: int) -> ReleaseTrack:
-        release, pane_ms = (group.version, group.role), group.pane_ms
-        track = self.state.releases.get(release)
+    def _seen(self, group: Group, track: ReleaseTrack | None, wall_ms: int) -> None:
+        """``track``: of the release that the group came with, if that is known."""
+        pane_ms = group.pane_ms
         if track is None:
-            track = self.state.releases[release] = ReleaseTrack(pane_ms, pane_ms, wall_ms)
-        track.first_ms = min(track.first_ms, pane_ms)
-        track.last_ms = max(track.last_ms, pane_ms + self._time.pane_ms)
-        track.wall_ms = max(track.wall_ms, wall_ms)
-        return track
+            track = self.state.releases.setdefault(
+                (group.version, group.role), ReleaseTrack(pane_ms, pane_ms, wall_ms)
+            )
+        # Every delta comes here, with each of its releases: min and max would cost a call each.
+        if pane_ms < track.first_ms:
+            track.first_ms = pane_ms
+        end_ms = pane_ms + self._settings.time.pane_ms
+        if end_ms > track.last_ms:
+            track.last_ms = end_ms
+        if wall_ms > track.wall_ms:
+            track.wall_ms = wall_ms
+        track.events += events_of(group.summaries)
 
     def _wait(self, delta: Delta, layout: Layout, offset: int) -> list[tuple[IntervalKey, Packed]]:
         """Let what has come wait for its pane to close. Returns what is of panes that have."""
         pending, closed_ms = self.intervals.pending, self.state.closed_ms
+        waits = offset > self.state.settled
         newest_ms = closed_ms
         closed = []
         for group in delta.groups:
@@ -259,7 +268,7 @@ class ModelJudge:
             end_ms = pane.end_ms
             if end_ms <= closed_ms:
                 closed.append((pane, group.summaries))
-            elif offset > self.state.settled:
+            elif waits:
                 pending.add(pane, layout, group.summaries)
                 newest_ms = max(newest_ms, end_ms)
         if newest_ms > closed_ms:

@@ -148,9 +148,9 @@ def _bytes(numbers: NDArray[Any], form: str) -> memoryview:
 
 def check(packed: Packed, layout: Layout) -> None:
     """Raises :class:`Unreadable` for what was packed in another layout."""
-    integers, numbers = len(packed.vector) // 8, len(packed.extremes) // 8
-    if integers != layout.width or numbers != 2 * len(layout.columns):
-        raise Unreadable(f"summaries of {integers} integers do not fit a layout of {layout.width}")
+    size = len(packed.vector)
+    if size != 8 * layout.width or len(packed.extremes) != 16 * len(layout.columns):
+        raise Unreadable(f"summaries of {size // 8} integers do not fit a layout of {layout.width}")
     if not all(map(is_sketch, packed.sketches.values())):
         raise Unreadable("summaries with a sketch whose keys and counts differ in number")
 
