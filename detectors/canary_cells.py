@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass
 from functools import lru_cache
 
 import numpy as np
@@ -73,54 +72,39 @@ def tail_cells(canary: Sequence[Sketch], production: Sequence[Sketch], shrink: f
     """Counts of both arms of panes between the quantiles TAIL_LEVELS of each pooled pane,
     [2, panes, TAIL_CELLS], the canary's values divided by ``shrink`` first. A value counts as the
     least of its bucket then: it is never made larger."""
-    ours, theirs = _Arm.of(canary, shrink), _Arm.of(production, 1.0)
-    pooled = np.concatenate((ours.keys, theirs.keys))
-    if not len(pooled):
-        return np.zeros((2, len(canary), TAIL_CELLS), np.int64)
-    order = pooled.argsort(kind="stable")
-    upto = _upto(np.concatenate((ours.counts, theirs.counts))[order])
+    sketches = (*canary, *production)
+    keys = np.concatenate([sketch.keys for sketch in sketches])
+    panes = len(canary)
+    if not len(keys):
+        return np.zeros((2, panes, TAIL_CELLS), np.int64)
+    counts = np.concatenate([sketch.counts for sketch in sketches])
+    sizes = np.array([len(sketch.keys) for sketch in sketches])
+    ends = sizes.cumsum()
+    # The canary's keys stand before production's; each arm's by pane.
+    ours = int(ends[panes - 1])
+    if shrink != 1.0:
+        keys[:ours] = _shrunk(keys[:ours], shrink)
+    # So much is added for each pane before that the keys of an arm increase.
+    shift = np.arange(panes) * STRIDE
+    joint = keys + np.concatenate((shift, shift)).repeat(sizes)
+    order = joint.argsort(kind="stable")
+    pooled = _upto(counts[order])
+    bounded = np.empty((2, panes, len(TAIL_LEVELS) + 2), np.int64)
+    begins, stops = (ends - sizes).reshape(2, panes), ends.reshape(2, panes)
     # Of each pane what is in the ones before it, and with it.
-    before, after = upto[ours.starts + theirs.starts], upto[ours.ends + theirs.ends]
+    before, after = pooled[begins.sum(axis=0) - ours], pooled[stops.sum(axis=0) - ours]
     # The last key that is at or below each quantile.
     ranks = before[:, None] + np.ceil(_LEVELS * (after - before)[:, None]).astype(np.int64)
-    bounds = pooled[order[np.minimum(upto[1:].searchsorted(ranks), len(pooled) - 1)]]
-    return np.array((ours.between(bounds), theirs.between(bounds)))
-
-
-@dataclass(frozen=True, slots=True, eq=False)
-class _Arm:
-    """Sketches of one arm in panes one after the other: ``keys`` with so much added for each pane
-    before that they increase, and ``counts``; ``starts``, ``ends``: where each pane's are."""
-
-    keys: Counts
-    counts: Counts
-    starts: Counts
-    ends: Counts
-
-    @classmethod
-    def of(cls, sketches: Sequence[Sketch], shrink: float) -> _Arm:
-        sizes = np.array([len(sketch.keys) for sketch in sketches])
-        keys = np.concatenate([sketch.keys for sketch in sketches])
-        ends = sizes.cumsum()
-        return cls(
-            (_shrunk(keys, shrink) if shrink != 1.0 else keys)
-            + (np.arange(len(sizes)) * STRIDE).repeat(sizes),
-            np.concatenate([sketch.counts for sketch in sketches]),
-            ends - sizes,
-            ends,
-        )
-
-    def between(self, bounds: Counts) -> Counts:
-        """Counts up to each bound, [panes, bounds], and beyond the last."""
-        upto = _upto(self.counts)
-        at = self.keys.searchsorted(bounds, side="right")
-        # A pane without keys has no place of its own.
-        at = np.minimum(np.maximum(at, self.starts[:, None]), self.ends[:, None])
-        cuts = np.empty((len(bounds), bounds.shape[1] + 2), np.int64)
-        cuts[:, 0], cuts[:, 1:-1], cuts[:, -1] = self.starts, at, self.ends
-        cuts = upto.take(cuts)
-        found: Counts = cuts[:, 1:] - cuts[:, :-1]
-        return found
+    bounds = joint[order[np.minimum(pooled[1:].searchsorted(ranks), len(joint) - 1)]]
+    bounded[0, :, 1:-1] = joint[:ours].searchsorted(bounds, side="right")
+    bounded[1, :, 1:-1] = joint[ours:].searchsorted(bounds, side="right") + ours
+    bounded[..., 0], bounded[..., -1] = begins, stops
+    # A pane without keys has no place of its own.
+    np.maximum(bounded, begins[..., None], out=bounded)
+    np.minimum(bounded, stops[..., None], out=bounded)
+    cuts = _upto(counts).take(bounded)
+    found: Counts = cuts[..., 1:] - cuts[..., :-1]
+    return found
 
 
 def _shrunk(keys: Buckets, shrink: float) -> Buckets:

@@ -27,6 +27,8 @@ from detectors.layout import (
     FIRST_LOW,
     HEADERS,
     NUMERIC_SLOTS,
+    SECOND_HIGH,
+    SECOND_LOW,
     ColumnSpec,
     Header,
     Kind,
@@ -41,6 +43,7 @@ Floats = NDArray[np.float64]
 Indices = NDArray[np.int64]
 
 _PREDICTIONS, _FAILED = HEADERS.index(Header.PREDICTIONS), HEADERS.index(Header.FAILED)
+_NONE = np.empty(0, np.int64)
 _HIGH = float(1 << WORD)
 _CANCELS = 1e-6
 """Of the mean square: a variance below this share of it is computed in integers."""
@@ -86,10 +89,10 @@ class Reader:
 
     ``source``: of each cell, [C]; ``named``: cells of categories without a bin, by column.
     ``others``: the last cell of each categorical part, ``other_n`` where its count of values
-    stands, ``other_part`` the part. ``absent``: the second cells of missing values,
-    ``there``: where a column's values and errors are counted, [Q, 4]; ``expected``: where the
-    events are that should have it, ``seen``: whether the layout has it. A place beyond the vector
-    holds 0."""
+    stands; ``categories``: all cells of these parts, and ``category_starts``: where each part's
+    begin among them. ``absent``: the second cells of missing values, [Q]; ``there``: where a
+    column's values and errors are counted, [4, Q]; ``expected``: where the events are that should
+    have it, ``seen``: whether the layout has it. A place beyond the vector holds 0."""
 
     cast: Cast
     width: int
@@ -97,7 +100,8 @@ class Reader:
     named: tuple[tuple[str, tuple[tuple[int, str], ...]], ...]
     others: Indices
     other_n: Indices
-    other_part: Indices
+    categories: Indices
+    category_starts: Indices
     failures: int
     absent: Indices
     there: Indices
@@ -123,15 +127,14 @@ class Reader:
             cells[:, self.failures + 1] = failed
         if len(self.others):
             # The cells of others are still empty.
-            named = np.add.reduceat(cells, self.cast.starts, axis=1)[:, self.other_part]
-            cells[:, self.others] = np.maximum(vector[:, self.other_n] - named, 0)
+            every = cells.take(self.categories, axis=1)
+            named = np.add.reduceat(every, self.category_starts, axis=1)
+            cells[:, self.others] = np.maximum(vector.take(self.other_n, axis=1) - named, 0)
         if len(self.absent):
-            there = vector.take(self.there, axis=1).sum(axis=2)
-            nulls = np.where(
-                self.seen, np.maximum(vector.take(self.expected, axis=1) - there, 0), 0
-            )
+            there = vector.take(self.there, axis=1).sum(axis=1)
+            nulls = np.maximum(vector.take(self.expected, axis=1) - there, 0) * self.seen
             # The arm never sent the column: all its events lack it.
-            never = (there == 0) & (nulls == 0)
+            never = (there | nulls) == 0
             cells[:, self.absent - 1] = there
             cells[:, self.absent] = np.where(never, vector[:, _PREDICTIONS, None], nulls)
         lost: tuple[frozenset[int], ...] = ()
@@ -168,9 +171,9 @@ class Reader:
         levels = self.levels
         slots = vector.take(levels.places, axis=1)
         n = slots[:, N]
-        sums = slots[:, FIRST_HIGH::2] * _HIGH + slots[:, FIRST_LOW::2]
-        sums /= np.maximum(n, 1)[:, None] * STEPS
-        first, second = sums[:, 0], sums[:, 1]
+        values = np.maximum(n, 1) * STEPS
+        first = (slots[:, FIRST_HIGH] * _HIGH + slots[:, FIRST_LOW]) / values
+        second = (slots[:, SECOND_HIGH] * _HIGH + slots[:, SECOND_LOW]) / values
         variance = second - first * first
         mean = levels.centre + levels.scale * first
         sd = levels.scale * np.sqrt(np.maximum(variance, 0.0))
@@ -238,7 +241,7 @@ def _reader(cast: Cast, reference: str, columns: tuple[ColumnSpec, ...]) -> Read
     others: list[tuple[int, int, int]] = []
     absent: list[tuple[int, list[int], int, bool]] = []
     failures = -1
-    for place, (part, first) in enumerate(zip(cast.parts, cast.starts.tolist(), strict=True)):
+    for part, first in zip(cast.parts, cast.starts.tolist(), strict=True):
         if part.basis is None:
             continue
         kind = Kind.CATEGORICAL if part.measure is Measure.CATEGORIES else Kind.NUMERIC
@@ -253,7 +256,7 @@ def _reader(cast: Cast, reference: str, columns: tuple[ColumnSpec, ...]) -> Read
             cells = tuple(enumerate(part.basis.categories, first))
             direct += [(bins[name], cell) for cell, name in cells if name in bins]
             named.append((part.column, tuple(pair for pair in cells if pair[1] not in bins)))
-            others.append((first + part.cells - 1, at + N, place))
+            others.append((first, first + part.cells - 1, at + N))
         elif part.measure is Measure.LEVEL and at is not None:
             spec = layout.columns[layout.index[part.column, kind]]
             if spec.edges == part.basis.edges:
@@ -267,12 +270,13 @@ def _reader(cast: Cast, reference: str, columns: tuple[ColumnSpec, ...]) -> Read
         layout.width,
         source,
         tuple((column, wanted) for column, wanted in named if wanted),
-        np.array([at for at, _, _ in others], np.int64),
-        np.array([n for _, n, _ in others], np.int64),
-        np.array([place for _, _, place in others], np.int64),
+        np.array([last for _, last, _ in others], np.int64),
+        np.array([n for _, _, n in others], np.int64),
+        np.concatenate([np.arange(first, last + 1) for first, last, _ in others] or [_NONE]),
+        np.array([0, *(last + 1 - first for first, last, _ in others)], np.int64)[:-1].cumsum(),
         failures,
         np.array([at for at, _, _, _ in absent], np.int64),
-        np.array([there for _, there, _, _ in absent], np.int64).reshape(-1, 4),
+        np.array([there for _, there, _, _ in absent], np.int64).reshape(-1, 4).T.copy(),
         np.array([expected for _, _, expected, _ in absent], np.int64),
         np.array([seen for _, _, _, seen in absent], np.bool_),
         _levels(cast, layout),
