@@ -30,25 +30,23 @@ from detectors.canary_rules import Judged, Measure
 Floats = NDArray[np.float64]
 Indices = NDArray[np.int64]
 _TAIL_SHARES = np.diff(np.array((0.0, *TAIL_LEVELS, 1.0)))
+_BET_KINDS: tuple[type, ...] = (RangeBet, ShiftBet, EndBet)
 
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Ranges:
-    """Bets on runs of cells, [R]: ``bet``: their places among all bets; ``owner``: the part they
-    are on; ``first``, ``stop``: in the flat vector of cells; ``log_factor`` (signed), ``tilt``
-    (of the fixed ones; signed); ``magnitude``: the largest logarithm in a bet, for rounding.
-    ``on_rate``: which bets are on rates, ``rate_sign``: which way those go, and ``rate_of``: on
-    which of the cast's."""
+    """Bets on runs of cells, [R]: ``owner``: the part they are on; ``first``, ``stop``: in the flat
+    vector of cells; ``log_factor`` (signed), ``tilt`` (of the fixed ones; signed); ``magnitude``:
+    the largest logarithm in a bet, for rounding. ``sign``: which way they go, and ``rate_of``: on
+    which of the cast's rates; beyond the last if on none."""
 
-    bet: Indices
     owner: Indices
     first: Indices
     stop: Indices
     log_factor: Floats
     tilt: Floats
     magnitude: Floats
-    on_rate: Indices
-    rate_sign: Floats
+    sign: Floats
     rate_of: Indices
 
 
@@ -59,12 +57,9 @@ class Shifts:
     the tilt with each shift, [rows, C]; ``largest``: the largest logarithm of those of a part by
     size, [rows, L].
 
-    Of bets on shifts: ``bet``; ``part``: that they are on; ``place``: of their row and level among
-    [rows, L]; the signed ``shift``. Of bets on ends: ``end_bet``, ``end_level``; ``end_place``: of
-    the row of their tilt and their level; ``end_first`` and ``end_stop``: in the flat vector of
-    cells, and ``end_edges``: in both rows of tilts of the cells of levels, one after the other;
-    ``end_log``: of the factor. ``magnitude``, ``end_magnitude``: the largest logarithm in a bet,
-    for rounding."""
+    Of bets on shifts: ``part``: that they are on; ``place``: of their row and level among
+    [rows, L]; the signed ``shift``; ``magnitude``: the largest logarithm in a bet, for rounding.
+    """
 
     owner: Indices
     cells: Indices
@@ -72,24 +67,39 @@ class Shifts:
     level_of: Indices
     weights: Floats
     largest: Floats
-    bet: Indices
     part: Indices
     place: Indices
     shift: Floats
     magnitude: Floats
-    end_bet: Indices
-    end_level: Indices
-    end_place: Indices
-    end_edges: Indices
-    end_first: Indices
-    end_stop: Indices
-    end_log: Floats
-    end_magnitude: Floats
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Ends:
+    """Bets on the ends of the scales of levels. Of each end, [D]: ``level``, as in :class:`Shifts`;
+    ``place``: of the row of its tilt and its level among [rows, L]; ``first`` and ``stop``: in the
+    flat vector of cells; ``cells``: among those of levels, of one end after the other, with their
+    ``weights`` in the tilt, [K], and ``starts``: where those of each end begin.
+
+    Of each bet: which end it is ``on``; ``log_factor``, and ``gain``: the factor less 1;
+    ``magnitude``: the largest logarithm in it, for rounding."""
+
+    level: Indices
+    place: Indices
+    first: Indices
+    stop: Indices
+    cells: Indices
+    weights: Floats
+    starts: Indices
+    on: Indices
+    log_factor: Floats
+    gain: Floats
+    magnitude: Floats
 
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Book:
-    """``bets``: how many each part has, [M]; ``owner``, ``log_part``: of each bet, [B];
+    """``bets``: how many each part has, [M]; ``owner``, ``log_part``: of each bet, [B]; ``order``:
+    where each stands among those of ``ranges``, ``shifts`` and ``ends``, one behind the other;
     ``betting``: the parts that have bets, ``starts``: where those begin, and ``held``: how many
     each of them has; ``values``: what cells stand for when dispersion
     is measured, [C]; ``what``: what each part is held to; ``judged``: whether it still is, [M];
@@ -100,12 +110,14 @@ class Book:
     bets: Indices
     owner: Indices
     log_part: Floats
+    order: Indices
     betting: Indices
     starts: Indices
     held: Indices
     values: Floats
     ranges: Ranges
     shifts: Shifts
+    ends: Ends
     margin: Floats
     floor: Floats
     judged: NDArray[np.bool_]
@@ -137,18 +149,22 @@ def write_book(cast: Cast, what: Sequence[Judged | None], host_effect: float) ->
             for bet, at in zip(flat, owner.tolist(), strict=True)
         ]
     )
+    kinds = [_BET_KINDS.index(type(bet)) for bet in flat]
+    shifts = _shifts(cast, flat, owner, magnitude, scores, tolerated)
     return Book(
         cast,
         tuple(what),
         bets,
         owner,
         np.log(np.array([bet.part for bet in flat])),
+        np.argsort(np.argsort(kinds, kind="stable"), kind="stable"),
         betting,
         (np.cumsum(bets) - bets)[betting],
         bets[betting],
         np.concatenate([*scores, np.zeros(0)]),
         _ranges(cast, flat, owner, magnitude),
-        _shifts(cast, flat, owner, magnitude, scores, tolerated),
+        shifts,
+        _ends(cast, flat, owner, magnitude, shifts),
         np.array([held.margin if held is not None else 0.0 for held in what]),
         np.array([held.floor if held is not None else 0.0 for held in what]),
         np.array([held is not None for held in what], np.bool_),
@@ -206,19 +222,17 @@ def _ranges(
     chosen = [(at, bet) for at, bet in enumerate(flat) if isinstance(bet, RangeBet)]
     bet = np.array([at for at, _ in chosen], np.int64)
     mine = owner[bet]
-    on_rate = np.flatnonzero(np.isin(mine, cast.rates))
     sign = np.array([one.sign for _, one in chosen])
+    rate_of = np.searchsorted(cast.rates, mine)
     return Ranges(
-        bet,
         mine,
         cast.starts[mine] + np.array([one.first for _, one in chosen], np.int64),
         cast.starts[mine] + np.array([one.stop for _, one in chosen], np.int64),
         sign * np.log(np.array([one.factor for _, one in chosen])),
         sign * np.array([one.tilt for _, one in chosen]),
         magnitude[bet],
-        on_rate,
-        sign[on_rate],
-        np.searchsorted(cast.rates, mine[on_rate]),
+        sign,
+        np.where(np.isin(mine, cast.rates), rate_of, len(cast.rates)),
     )
 
 
@@ -231,7 +245,6 @@ def _shifts(
     tolerated: Sequence[float],
 ) -> Shifts:
     shifts = [(at, bet) for at, bet in enumerate(flat) if isinstance(bet, ShiftBet)]
-    ends = [(at, bet) for at, bet in enumerate(flat) if isinstance(bet, EndBet)]
     levels = sorted({int(owner[at]) for at, _ in shifts})
     sizes = cast.cells[levels] if levels else np.zeros(0, np.int64)
     starts = np.cumsum(sizes) - sizes
@@ -243,12 +256,6 @@ def _shifts(
     bet = np.array([at for at, _ in shifts], np.int64)
     level = np.array([place[int(owner[at])] for at, _ in shifts], np.int64)
     row = np.array([_row(one.sign) * rows + 1 + one.shift for _, one in shifts], np.int64)
-    end_bet = np.array([at for at, _ in ends], np.int64)
-    end_level = np.array([place[int(owner[at])] for at, _ in ends], np.int64)
-    end_sign = np.array([_row(one.sign) for _, one in ends], np.int64)
-    end = np.array([(one.first, one.stop) for _, one in ends], np.int64).reshape(-1, 2).T
-    among = end + starts[end_level] if ends else end
-    in_cast = end + cast.starts[owner[end_bet]]
     return Shifts(
         np.array(levels, np.int64),
         np.concatenate(
@@ -261,20 +268,46 @@ def _shifts(
         np.repeat(np.arange(count), sizes),
         weights,
         _largest(weights, starts),
-        bet,
         owner[bet],
         row * count + level,
         np.array([one.sign * SHIFTS[one.shift] for _, one in shifts]),
         magnitude[bet],
-        end_bet,
-        end_level,
-        end_sign * rows * count + end_level,
-        # A cell without weight stands between both rows, and one at the end.
-        (among + end_sign * (len(score) + 1)).T.ravel(),
-        in_cast[0],
-        in_cast[1],
-        np.log(np.array([one.factor for _, one in ends])),
-        magnitude[end_bet],
+    )
+
+
+def _ends(
+    cast: Cast,
+    flat: Sequence[RangeBet | ShiftBet | EndBet],
+    owner: Indices,
+    magnitude: Floats,
+    shifts: Shifts,
+) -> Ends:
+    place = {part: level for level, part in enumerate(shifts.owner.tolist())}
+    ends: dict[tuple[int, int, int, int], int] = {}
+    on: list[int] = []
+    chosen = [(at, bet) for at, bet in enumerate(flat) if isinstance(bet, EndBet)]
+    for at, bet in chosen:
+        end = place[int(owner[at])], _row(bet.sign), bet.first, bet.stop
+        on.append(ends.setdefault(end, len(ends)))
+    level, sign, first, stop = np.array(list(ends), np.int64).reshape(-1, 4).T
+    sizes, row = stop - first, sign * (1 + len(SHIFTS))
+    starts = np.cumsum(sizes) - sizes
+    # Of the end's cells one after the other.
+    cells = np.repeat(shifts.starts[level] + first - starts, sizes) + np.arange(int(sizes.sum()))
+    log_factor = np.log(np.array([bet.factor for _, bet in chosen]))
+    begins = cast.starts[shifts.owner[level]]
+    return Ends(
+        level,
+        row * len(shifts.owner) + level,
+        begins + first,
+        begins + stop,
+        cells,
+        shifts.weights[np.repeat(row, sizes), cells],
+        starts,
+        np.array(on, np.int64),
+        log_factor,
+        np.expm1(log_factor),
+        magnitude[[at for at, _ in chosen]],
     )
 
 

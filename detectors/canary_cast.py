@@ -71,8 +71,8 @@ class Cast:
     cell, [C]. Of the shares that are held to a limit, [H]: ``held_owner``, the part, ``held_first``
     and ``held_stop``, its cells; ``held_both``: whether it may not fall either; ``held_beyond``: of
     a tail, the share that lies there, else NaN. ``rates``, ``levels``, ``tails``: the places of the
-    parts with such measures; ``rate_share``: the shares of rates. ``settled``: all parts have a
-    basis."""
+    parts with such measures; ``no_rate``: which are none, [M]; ``rate_share``: the shares of rates.
+    ``settled``: all parts have a basis."""
 
     parts: tuple[Part, ...]
     cells: Indices
@@ -88,6 +88,7 @@ class Cast:
     held_beyond: Floats
     rate_share: Indices
     rates: Indices
+    no_rate: Flags
     levels: Indices
     tails: tuple[int, ...]
     known: frozenset[tuple[str, Measure]]
@@ -122,6 +123,7 @@ def cast_of(parts: tuple[Part, ...]) -> Cast:
         np.array([_beyond(parts[at], first - int(starts[at])) for at, first, _ in held]),
         np.searchsorted(held_owner, rates),
         rates,
+        np.array([part.measure not in RATES for part in parts], np.bool_),
         np.array(_of(parts, Measure.LEVEL), np.int64),
         tuple(_of(parts, Measure.TAIL)),
         frozenset(part.key for part in parts),

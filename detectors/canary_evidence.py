@@ -26,8 +26,8 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy import special
 
-from detectors.canary_bets import DOWN, SHIFTS, UP
-from detectors.canary_book import Book
+from detectors.canary_bets import SHIFTS
+from detectors.canary_book import Book, Ends
 from detectors.conditional import TIGHT_SHARE
 
 Floats = NDArray[np.float64]
@@ -66,27 +66,19 @@ def log_e_values(
     [..., M]; ``first``: the sum of the canary's values, [..., M]; ``rate_tilt``: logarithm of the
     tolerated odds of each rate, [..., Q]. What is said of parts without events of both arms means
     nothing."""
-    found = np.zeros((*n.shape[:-1], len(book.owner)))
     total = np.maximum((n + m).astype(np.float64), 1.0)
     ours = n.astype(np.float64)
-    if len(book.ranges.bet):
-        found[..., book.ranges.bet] = _on_ranges(book, upto, ours, total, rate_tilt)
+    found = [_on_ranges(book, upto, ours, total, rate_tilt)]
     if len(book.shifts.owner):
-        _on_levels(found, book, cells[0] + cells[1], upto[0], ours, total, first)
-    return found
+        found += _on_levels(book, cells[0] + cells[1], upto[0], ours, total, first)
+    return np.concatenate(found, axis=-1).take(book.order, axis=-1)
 
 
 def _on_ranges(book: Book, upto: Counts, n: Floats, total: Floats, rate_tilt: Floats) -> Floats:
     bets = book.ranges
-    tilt = bets.tilt
-    magnitude = bets.magnitude
-    if len(bets.on_rate):
-        fixed, shape = (tilt, magnitude), (*n.shape[:-1], len(bets.bet))
-        tilt, magnitude = np.empty(shape), np.empty(shape)
-        tilt[...], magnitude[...] = fixed
-        at_rate = rate_tilt.take(bets.rate_of, axis=-1)
-        tilt[..., bets.on_rate] = bets.rate_sign * at_rate
-        magnitude[..., bets.on_rate] += at_rate
+    none = np.zeros((*rate_tilt.shape[:-1], 1))
+    by_rate = np.concatenate((rate_tilt, none), axis=-1).take(bets.rate_of, axis=-1)
+    tilt, magnitude = bets.tilt + bets.sign * by_rate, bets.magnitude + by_rate
     bet = tilt + bets.log_factor
     ours, events = n.take(bets.owner, axis=-1), total.take(bets.owner, axis=-1)
     within = upto.take(bets.stop, axis=-1) - upto.take(bets.first, axis=-1)
@@ -135,14 +127,9 @@ def _two_cells(
 
 
 def _on_levels(
-    found: Floats,
-    book: Book,
-    pooled: Counts,
-    upto: Counts,
-    n: Floats,
-    total: Floats,
-    first: Floats,
-) -> None:
+    book: Book, pooled: Counts, upto: Counts, n: Floats, total: Floats, first: Floats
+) -> list[Floats]:
+    """Of bets on shifts, and of those on ends."""
     bets, weights = book.shifts, book.shifts.weights
     levels, width = len(bets.owner), len(bets.cells)
     ours, events = n.take(bets.owner, axis=-1), total.take(bets.owner, axis=-1)
@@ -171,26 +158,29 @@ def _on_levels(
                 bound = _tight_shifts(book, weights, cells, some, of, log, chosen)
                 into[:, chosen] = np.minimum(into[:, chosen], bound)
     owed = fair.reshape(*n.shape[:-1], -1).take(bets.place, axis=-1)
-    found[..., bets.bet] = (
+    on_shifts = (
         bets.shift * first.take(bets.part, axis=-1)
         - owed
         - _ROUNDING * bets.magnitude * n.take(bets.part, axis=-1)
     )
-    if not len(bets.end_bet):
-        return
-    # In the tilted law: the share of an end, from the tilt's rows of both signs.
-    tilted = np.zeros((*n.shape[:-1], 2 * width + 2))
-    tilted[..., :width] = weights[UP * _ROWS] * shares
-    tilted[..., width + 1 : -1] = weights[DOWN * _ROWS] * shares
-    inside = np.add.reduceat(tilted, bets.end_edges, axis=-1)[..., ::2]
-    drawn = upto.take(bets.end_stop, axis=-1) - upto.take(bets.end_first, axis=-1)
-    of = sums.reshape(*n.shape[:-1], -1).take(bets.end_place, axis=-1)
-    at_end = ours.take(bets.end_level, axis=-1)
-    found[..., bets.end_bet] = (
-        bets.end_log * drawn
-        - at_end * np.log1p(np.expm1(bets.end_log) * (inside / of))
-        - _ROUNDING * bets.end_magnitude * at_end
+    return [on_shifts, _on_ends(book.ends, shares, upto, ours, sums)]
+
+
+def _on_ends(bets: Ends, shares: Floats, upto: Counts, n: Floats, sums: Floats) -> Floats:
+    """``shares``: of the cells of levels, [..., C]; ``n``: the canary's of each level; ``sums``: of
+    all that is shared out in each row's law, [..., rows, levels]."""
+    if not len(bets.on):
+        return np.zeros((*n.shape[:-1], 0))
+    inside = np.add.reduceat(shares.take(bets.cells, axis=-1) * bets.weights, bets.starts, axis=-1)
+    share = inside / sums.reshape(*n.shape[:-1], -1).take(bets.place, axis=-1)
+    drawn = upto.take(bets.stop, axis=-1) - upto.take(bets.first, axis=-1)
+    at_end = n.take(bets.level, axis=-1).take(bets.on, axis=-1)
+    found: Floats = (
+        bets.log_factor * drawn.take(bets.on, axis=-1)
+        - at_end * np.log1p(bets.gain * share.take(bets.on, axis=-1))
+        - _ROUNDING * bets.magnitude * at_end
     )
+    return found
 
 
 def _rows(values: Floats) -> Floats:

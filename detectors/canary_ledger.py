@@ -207,9 +207,8 @@ def _entered(
         learnt = np.maximum(learnt, variance.factors(cast, pane.weight))
     rates = cast.rates
     # Bets on a rate need to know about where it lies.
-    bet_on = seen.copy()
+    bet_on = seen & (cast.no_rate | (old.n + old.n_against >= settings.fix_events))
     n, m = old.n.take(rates, axis=-1), old.n_against.take(rates, axis=-1)
-    bet_on[..., rates] &= n + m >= settings.fix_events
     cases = ledger.cases.take(cast.rate_share, axis=-1)
     usual = ledger.usual.take(cast.rate_share, axis=-1)
     pooled = (cases + usual * (m / np.maximum(n, 1)) + 0.5) / (n + m + 1.0)
