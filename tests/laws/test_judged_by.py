@@ -7,18 +7,14 @@ import contextlib
 import json
 from typing import Any
 
+import pytest
+
 from streams.internal_topics import CONFIGURATIONS, VERDICTS
 from streams.judged_by import configuration_name
-from tests.laws.test_replay import (
-    KNOWN,
-    LEARNING,
-    Died,
-    Disk,
-    feed,
-    quiet,  # noqa: F401 - a fixture for all tests of the file
-    scenario,
-    start_judge,
-)
+from tests.laws.judge_courses import KNOWN, scenario
+from tests.laws.judge_on_disk import LEARNING, Died, Disk, feed, start_judge
+
+pytestmark = pytest.mark.usefixtures("quiet")
 
 TEXT = "time:\n  pane: 1s\n"
 NAME = configuration_name(TEXT)

@@ -8,9 +8,7 @@ from typing import Any
 
 import pytest
 
-from streams.pair_delta import (
-    PairKey,
-)
+from streams.pair_delta import PairKey
 from streams.pair_settings import Enabled, PairSettings
 from tests.laws.pairing_line import NOW_MS, PLACES, Broker, Worker, counted, event, score_event
 

@@ -201,7 +201,7 @@ def test_the_id_of_the_topic_goes_with_the_offset_and_is_noted_once() -> None:
         return [each for each in summarizer.flush(NOW_MS, {}) if each.topic == EPOCHS]
 
     assert noted() == []
-    take(summarizer, [Written(0, event(5))])
+    take(summarizer, [message(0, event(5))])
     assert noted() == noted() == [OutgoingRecord(EPOCHS, 0, *encode_epoch((TOPIC, 0), "an-id"))]
     (offset,) = summarizer.offsets()
     assert (decode_clock(offset.metadata), decode_topic_id(offset.metadata)) == (
@@ -209,7 +209,7 @@ def test_the_id_of_the_topic_goes_with_the_offset_and_is_noted_once() -> None:
         "an-id",
     )
     summarizer.committed()
-    take(summarizer, [Written(1, event(6))])
+    take(summarizer, [message(1, event(6))])
     assert noted() == []
 
 
