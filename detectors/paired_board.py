@@ -20,12 +20,11 @@ from detectors.e_process import EProcess
 from detectors.finding import Finding
 from detectors.paired import ODDS, PairedRate
 from detectors.paired_evidence import (
-    NONE_UNPAIRED,
+    Lone,
     PairedMeasure,
     PairedMetric,
     PairedSettings,
     PairedState,
-    Unpaired,
     paired_findings,
     step,
 )
@@ -118,67 +117,55 @@ def fold(board: PairedBoard, closed_ms: int, pane_ms: int, settings: PairedSetti
 def findings(
     board: PairedBoard,
     shadow: Release,
+    production: str,
     window_ms: int,
     window_start_ms: int,
     settings: PairedSettings,
 ) -> list[Finding]:
-    """Of a shadow against each production version that it has pairs with, as things stand."""
-    found = []
-    for (version, production), state in sorted(board.states.items()):
-        if version == shadow.version:
-            unpaired = unpaired_halves(board, version, production)
-            found += paired_findings(
-                state,
-                shadow,
-                production,
-                window_ms,
-                window_start_ms,
-                settings,
-                unpaired,
-                unpaired_scores(board, version, production),
-            )
-    return found
+    """Of a shadow against one production version, as things stand."""
+    state = board.states.get((shadow.version, production), PairedState())
+    lone = lone_halves(board, shadow.version, production)
+    return paired_findings(state, shadow, production, window_ms, window_start_ms, settings, lone)
 
 
-def unpaired_halves(board: PairedBoard, shadow: str, production: str) -> Unpaired:
-    """Answers so far without a partner, of a shadow's version and of production's. It falls as
-    partners come; production's include requests that the shadow was never asked."""
-    pairs: dict[Versions, int] = {v: state.pairs for v, state in board.states.items()}
-    for (_, versions), counts in board.waiting.items():
-        pairs[versions] = pairs.get(versions, 0) + counts.pairs
-    ours = board.halves.get((shadow, Role.SHADOW), HalfCounts()).halves
-    theirs = board.halves.get((production, Role.PRODUCTION), HalfCounts()).halves
-    ours -= sum(n for (version, _), n in pairs.items() if version == shadow)
-    return max(ours, 0), max(theirs - pairs.get((shadow, production), 0), 0)
-
-
-def unpaired_scores(board: PairedBoard, shadow: str, production: str) -> dict[str, Unpaired]:
-    """As :func:`unpaired_halves`, of each score that comes as events of its own."""
-    ours: dict[str, int] = {}
-    both: dict[str, int] = {}
-
-    def pair(versions: Versions, score: str, pairs: int) -> None:
-        if versions[0] == shadow:
-            ours[score] = ours.get(score, 0) + pairs
-        if versions == (shadow, production):
-            both[score] = both.get(score, 0) + pairs
-
+def lone_halves(board: PairedBoard, shadow: str, production: str) -> dict[str, Lone]:
+    """Halves so far that are in no pair, of the answers ("") and of each score that comes as events
+    of its own. The unpaired become fewer as partners come; production's include requests that the
+    shadow was never asked."""
+    pairs: dict[tuple[Versions, str], int] = {}
     for versions, state in board.states.items():
+        pairs[versions, ""] = state.pairs
         for metric in state.metrics:
             if metric.measure is PairedMeasure.SCORE_EVENT:
-                pair(versions, metric.column, metric.bets.pairs)
+                pairs[versions, metric.column] = metric.bets.pairs
     for (_, versions), counts in board.waiting.items():
+        pairs[versions, ""] = pairs.get((versions, ""), 0) + counts.pairs
         for (score, _), differences in counts.scored.items():
-            pair(versions, score, differences.n)
-    found: dict[str, Unpaired] = {}
-    for (version, role, score), sums in board.scores.items():
-        lone, theirs = found.get(score, NONE_UNPAIRED)
-        if (version, role) == (shadow, Role.SHADOW):
-            lone = max(sums.halves - ours.get(score, 0), 0)
-        elif (version, role) == (production, Role.PRODUCTION):
-            theirs = max(sums.halves - both.get(score, 0), 0)
-        found[score] = lone, theirs
+            pairs[versions, score] = pairs.get((versions, score), 0) + differences.n
+    halves = {(*release, ""): counts for release, counts in board.halves.items()}
+    halves.update(board.scores)
+    kinds = {
+        kind for version, role, kind in halves if (version, role) in _sides(shadow, production)
+    }
+    found = {}
+    for kind in sorted(kinds):
+        ours, theirs = (
+            halves.get((*side, kind), HalfCounts()) for side in _sides(shadow, production)
+        )
+        with_any = sum(n for (v, of), n in pairs.items() if v[0] == shadow and of == kind)
+        found[kind] = Lone(
+            (
+                max(ours.halves - with_any, 0),
+                max(theirs.halves - pairs.get(((shadow, production), kind), 0), 0),
+            ),
+            (ours.dropped, theirs.dropped),
+            (ours.without_id, theirs.without_id),
+        )
     return found
+
+
+def _sides(shadow: str, production: str) -> tuple[tuple[str, Role], tuple[str, Role]]:
+    return (shadow, Role.SHADOW), (production, Role.PRODUCTION)
 
 
 # --- as bytes ------------------------------------------------------------------------------------

@@ -40,10 +40,6 @@ FEWEST_CASES = 20
 MOST_MEASURES = 64
 """Of one shadow; further columns are left out."""
 
-Unpaired = tuple[int, int]
-"""Halves of a shadow's version and of production's that have no partner so far."""
-NONE_UNPAIRED: Unpaired = (0, 0)
-
 
 class PairedMeasure(StrEnum):
     """What of the pairs is compared; ``paired_`` before it is the detector's name."""
@@ -100,6 +96,34 @@ class PairedSettings:
             raise ValueError("paired.margin must be between 0 and 1")
         if min(self.min_pairs, self.narrowest_after) < 2:
             raise ValueError("paired.min_pairs and narrowest_after must be at least 2")
+
+
+@dataclass(frozen=True, slots=True)
+class Lone:
+    """Halves that are in no pair, each of the shadow's version and of production's: ``unpaired``
+    have no partner so far, of which ``dropped`` were forgotten while they waited; ``without_id``
+    cannot have one."""
+
+    unpaired: tuple[int, int] = (0, 0)
+    dropped: tuple[int, int] = (0, 0)
+    without_id: tuple[int, int] = (0, 0)
+
+    @property
+    def of_shadow(self) -> int:
+        return self.unpaired[0] + self.without_id[0]
+
+    def words(self) -> str:
+        """What there is of these, for the end of a reason."""
+        told = (
+            ("unpaired", self.unpaired),
+            ("forgotten while they waited", self.dropped),
+            ("without a request id", self.without_id),
+        )
+        return "".join(
+            f"; {what}: {ours} of shadow, {theirs} of production"
+            for what, (ours, theirs) in told
+            if ours or theirs
+        )
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -259,27 +283,24 @@ def paired_findings(
     window_ms: int,
     window_start_ms: int,
     settings: PairedSettings,
-    unpaired: Unpaired = NONE_UNPAIRED,
-    unpaired_scores: Mapping[str, Unpaired] = MappingProxyType({}),
+    lone: Mapping[str, Lone] = MappingProxyType({}),
 ) -> list[Finding]:
     """A finding for each measure, as things stand: the ln of the evidence, and what proves harm.
 
-    ``unpaired``: of the answers so far, those that have no partner; ``unpaired_scores``: of each
-    score that comes as events of its own. They are told in the reason, because pairs that are
-    missing may not be like those that are there.
+    ``lone``: halves so far that are in no pair, of each score that comes as events of its own, and
+    under "" of the answers. They are told in the reason, because pairs that are missing may not be
+    like those that are there; and where a shadow has halves and no pair at all, that is said.
     """
     found = []
-    for one in state.metrics:
+    for one in (*state.metrics, *_without_pairs(state, lone, settings)):
         outcome, reason = _answer(one, settings)
         shown = one.values if one.values.n else one.shares
         difference = shown.interval(one.alpha or settings.alpha / 10)
         if shown.n and not difference.known:
             difference = Interval(shown.total / shown.n)
         proven = outcome is Outcome.FAIL
-        missing = unpaired
-        if one.measure is PairedMeasure.SCORE_EVENT:
-            missing = unpaired_scores.get(one.column, NONE_UNPAIRED)
-        lost = f"; unpaired: {missing[0]} of shadow, {missing[1]} of production"
+        kind = one.column if one.measure is PairedMeasure.SCORE_EVENT else ""
+        lost = lone.get(kind, Lone()).words()
         found.append(
             Finding(
                 release=shadow,
@@ -295,7 +316,7 @@ def paired_findings(
                 n=one.bets.pairs,
                 n_against=one.bets.pairs,
                 outcome=outcome,
-                reason=reason + (lost if any(missing) else ""),
+                reason=reason + lost,
                 decides=one.alpha > 0,
                 critical=False,
                 effect=difference.estimate,
@@ -306,6 +327,18 @@ def paired_findings(
             )
         )
     return found
+
+
+def _without_pairs(
+    state: PairedState, lone: Mapping[str, Lone], settings: PairedSettings
+) -> list[PairedMetric]:
+    """What would be compared, if what the shadow sent made pairs."""
+    known = {(one.measure, one.column): one for one in state.metrics}
+    for kind, halves in sorted(lone.items()):
+        key = (PairedMeasure.SCORE_EVENT, kind) if kind else (PairedMeasure.FAILURES, ERROR)
+        if halves.of_shadow and key not in known and len(known) < MOST_MEASURES:
+            known[key] = PairedMetric(*key, _alpha(*key, known, settings))
+    return list(known.values())[len(state.metrics) :]
 
 
 def _evidence(metric: PairedMetric) -> float:

@@ -39,10 +39,14 @@ class Pairs:
         """Of a shadow against one production version, as things stand."""
         if not self._settings.enabled:
             return []
-        found = paired_board.findings(
-            self._board, place.release, place.window_ms, place.window_start_ms, self._settings
+        return paired_board.findings(
+            self._board,
+            place.release,
+            production,
+            place.window_ms,
+            place.window_start_ms,
+            self._settings,
         )
-        return [finding for finding in found if finding.against == f"production:{production}"]
 
     def _keep(self, board: paired_board.PairedBoard) -> None:
         if board is not self._board:

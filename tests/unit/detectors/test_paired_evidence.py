@@ -11,7 +11,13 @@ import pytest
 
 from detectors import paired_board as boards
 from detectors.finding import Finding, Outcome
-from detectors.paired_evidence import PairedSettings, PairedState, paired_findings, step
+from detectors.paired_evidence import (
+    Lone,
+    PairedSettings,
+    PairedState,
+    paired_findings,
+    step,
+)
 from detectors.pairs import Differences, HalfCounts, PairCounts
 from detectors.release import Release, Role
 
@@ -218,12 +224,12 @@ def test_open_panes_wait_and_survive_as_bytes() -> None:
     board = boards.fold(filled(np.random.default_rng(3)), 10_000, 1_000, SETTINGS)
     assert len(board.waiting) == 40
     assert boards.to_bytes(boards.from_bytes(boards.to_bytes(board))) == boards.to_bytes(board)
-    assert boards.unpaired_halves(board, "2", "1") == (300, 3_000)
-    found = boards.findings(board, SHADOW, 60_000, 0, SETTINGS)
+    assert boards.lone_halves(board, "2", "1") == {"": Lone((300, 3_000))}
+    found = boards.findings(board, SHADOW, "1", 60_000, 0, SETTINGS)
     assert found[0].reason.endswith("unpaired: 300 of shadow, 3000 of production")
 
 
-def test_unpaired_scores_are_told_for_each_score() -> None:
+def test_halves_in_no_pair_are_told_for_each_score() -> None:
     ours, theirs = ("2", Role.SHADOW, "scores.s"), ("1", Role.PRODUCTION, "scores.s")
     other = {("scores.t", 1.0): Differences(30, 10, 10, 0, 0, 2**20)}
     board = boards.enter(
@@ -236,16 +242,47 @@ def test_unpaired_scores_are_told_for_each_score() -> None:
         [
             (ours, HalfCounts(107)),
             (theirs, HalfCounts(120)),
-            (("2", Role.SHADOW, "scores.t"), HalfCounts(30)),
+            (("2", Role.SHADOW, "scores.t"), HalfCounts(30, dropped=4, without_id=2)),
         ],
     )
     open_still = boards.fold(board, 1_500, 1_000, SETTINGS)
     for each in (open_still, boards.from_bytes(boards.to_bytes(open_still))):
-        assert boards.unpaired_halves(each, "2", "1") == (0, 30)
-        assert boards.unpaired_scores(each, "2", "1") == {"scores.s": (7, 20), "scores.t": (0, 0)}
-        (found,) = boards.findings(each, SHADOW, 60_000, 0, SETTINGS)
+        assert boards.lone_halves(each, "2", "1") == {
+            "": Lone((0, 30)),
+            "scores.s": Lone((7, 20)),
+            "scores.t": Lone((0, 0), (4, 0), (2, 0)),
+        }
+        found, waiting = boards.findings(each, SHADOW, "1", 60_000, 0, SETTINGS)
         assert found.column == "scores.s"
         assert found.reason.endswith("unpaired: 7 of shadow, 20 of production")
+        assert waiting.column == "scores.t"
+        assert waiting.reason == (
+            "0 pairs, 400 needed; forgotten while they waited: 4 of shadow, 0 of production"
+            "; without a request id: 2 of shadow, 0 of production"
+        )
+
+
+def test_a_shadow_whose_answers_make_no_pairs_is_told_of() -> None:
+    """Silence here would look like health."""
+    alone = boards.enter(
+        boards.PairedBoard(),
+        [],
+        [
+            (("2", Role.SHADOW), HalfCounts(40, without_id=9)),
+            (("1", Role.PRODUCTION), HalfCounts()),
+        ],
+    )
+    (found,) = boards.findings(alone, SHADOW, "1", 60_000, 0, SETTINGS)
+    assert (found.detector, found.outcome, found.n) == (
+        "paired_failures",
+        Outcome.INSUFFICIENT,
+        0,
+    )
+    assert found.reason == (
+        "0 pairs, 400 needed; unpaired: 40 of shadow, 0 of production"
+        "; without a request id: 9 of shadow, 0 of production"
+    )
+    assert boards.findings(boards.PairedBoard(), SHADOW, "1", 60_000, 0, SETTINGS) == []
 
 
 def test_a_board_written_before_scores_were_paired_is_read() -> None:
