@@ -53,10 +53,10 @@ def test_the_release_page_shows_the_differences_and_decisions_of_the_store(
         f" FROM {{db}}.newest_findings FINAL WHERE model = '{MODEL}' AND version = '2'"
         " AND role = 'canary' AND column = 'scores.quality' AND detector = 'canary_level'"
     )
-    cells = row_of(seen, "findings", "scores.quality", "canary_level")
-    assert cells[6] == wording.number(effect)
-    assert cells[7] == f"{wording.number(low)} … {wording.number(high)}"
-    assert (cells[8], cells[9]) == (wording.count(n), wording.moment(window_end))
+    cells = row_of(seen, "findings", "scores.quality canary_level against production")
+    assert cells[4] == wording.number(effect)
+    assert cells[5] == f"{wording.number(low)} … {wording.number(high)}"
+    assert (cells[6], cells[7]) == (wording.count(n), wording.moment(window_end))
     figure = seen.page.locator("#differences figure").filter(has_text="scores.quality")
     hints = figure.locator("rect.strip title").all_text_contents()
     assert hints[-1].endswith(
@@ -133,8 +133,8 @@ def test_the_drift_page_shows_evidence_and_histogram_of_the_store(
         " AND isNotNull(statistic) AND startsWith(detector, 'drift')"
         " GROUP BY column, detector"
     )
-    shown = {(cells[1], cells[2]): cells[3] for cells in table(seen, "ranked")}
-    assert shown == {(c, d): wording.share(max(share, 0.0)) for c, d, share in ranked}
+    shown = {cells[1]: cells[2] for cells in table(seen, "ranked")}
+    assert shown == {f"{c} {d}": wording.share(max(share, 0.0)) for c, d, share in ranked}
     counts = scene.rows(
         "SELECT histogram, n FROM {db}.windows FINAL"
         f" WHERE {place} AND column = 'features.amount' AND notEmpty(histogram)"

@@ -214,6 +214,23 @@ def test_small_screens_scroll_tables_and_not_the_page(
             assert wide <= width, name
 
 
+@pytest.mark.parametrize("width", [390, 1280])
+def test_no_table_is_cut_off_on_a_telephone_or_a_laptop(
+    url: str, chromium: Browser, width: int
+) -> None:
+    """But the fleet on a laptop: a model of this scene has a name that takes all the width."""
+    pages = (*PAGES[1:], f"release?model={MODEL}&version=2&role=canary")
+    with looking(chromium, viewport={"width": width, "height": 800}) as seen:
+        for name in (*pages, PAGES[0]) if width < 1000 else pages:
+            seen.page.goto(url + name)
+            hidden = seen.page.evaluate(
+                "[...document.querySelectorAll('.scroll:has(.rows)')]"
+                ".map((each) => each.scrollWidth - each.clientWidth)"
+            )
+            assert hidden, name
+            assert max(hidden) <= 0, name
+
+
 def test_on_a_telephone_the_verdict_and_its_reason_need_no_scrolling(
     url: str, chromium: Browser
 ) -> None:
