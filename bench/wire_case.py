@@ -9,9 +9,10 @@ from typing import Final
 
 import numpy as np
 import pyarrow as pa
+from confluent_kafka import Message
 
 from bench.events import START_MS, Events, arrow_table, generate
-from bench.scaling_case import TOPIC, StandIn
+from bench.scaling_case import TOPIC
 from detectors.reference import Reference, reference_from_table
 from streams.cardinality import Limits
 from streams.inputs import InputFormat, InputSettings
@@ -102,10 +103,15 @@ def flushes(mix: Mix, per_second: int, seconds: int) -> Iterator[list[OutgoingRe
         events = generate(per_second, second, start_ms=start_ms, per_second=float(per_second))
         table = mix.of(events)
         messages = [
-            StandIn(_stream(table.slice(at, 1_000)), second * 100 + number, number % 16)
+            Message(
+                TOPIC,
+                number % 16,
+                second * 100 + number,
+                value=_stream(table.slice(at, 1_000)),
+            )
             for number, at in enumerate(range(0, per_second, 1_000))
         ]
-        worker.take(messages, start_ms)  # type: ignore[arg-type]  # as much as it asks
+        worker.take(messages, start_ms)
         yield [each for each in worker.flush(start_ms + 1_000, {}) if each.topic == SUMMARIES]
         worker.committed()
 

@@ -18,6 +18,7 @@ import tempfile
 import time
 import traceback
 from collections.abc import Sequence
+from itertools import groupby
 from pathlib import Path
 from typing import Final
 
@@ -41,6 +42,7 @@ def run_cell(plan: Planned, kafka: RealKafka, folder: Path, kills: int, seed: in
     for number in range(1 if plan.guarded else TRIES):
         stage = Stage(kafka, folder, seed + number, kills if plan.guarded else 1, change)
         try:
+            kafka.start()  # if the run before left none
             report = run(stage)
             wrong, said = outcome(cell, report, guarded=plan.guarded), str(report)
             said += "".join(f"; {note}" for note in report.notes)
@@ -71,23 +73,26 @@ def main(arguments: Sequence[str] | None = None) -> int:
     began = time.monotonic()
     structlog.configure(wrapper_class=structlog.make_filtering_bound_logger(logging.ERROR))
     folder = Path(tempfile.mkdtemp(prefix="driftline-faults-"))
-    with RealKafka() as kafka:
-        if options.outage:
-            return outage(kafka, folder, options.seed, options.outage, options.rate)
-        if options.soak:
+    if options.outage or options.soak:
+        with RealKafka() as kafka:
+            if options.outage:
+                return outage(kafka, folder, options.seed, options.outage, options.rate)
             return soak(kafka, folder, options.seed, options.soak)
-        only = set(filter(None, options.only.split(",")))
-        unknown = only - {cell.id for cell in CELLS}
-        if unknown:
-            parser.error(f"no such cells: {', '.join(sorted(unknown))}")
-        plans = [each for each in planned(options.tier) if not only or each.cell.id in only]
-        if options.guarded_only:
-            plans = [each for each in plans if each.guarded]
-        wrong = []
-        for plan in plans:
-            kills = options.kills or plan.cell.kills
-            if run_cell(plan, kafka, folder, kills, options.seed):
-                wrong.append(plan.name)
+    only = set(filter(None, options.only.split(",")))
+    unknown = only - {cell.id for cell in CELLS}
+    if unknown:
+        parser.error(f"no such cells: {', '.join(sorted(unknown))}")
+    plans = [each for each in planned(options.tier) if not only or each.cell.id in only]
+    if options.guarded_only:
+        plans = [each for each in plans if each.guarded]
+    wrong = []
+    for _, runs in groupby(plans, key=lambda each: each.cell.id):
+        # A broker for each cell: one with the logs of a hundred runs takes minutes to come back.
+        with RealKafka() as kafka:
+            for plan in runs:
+                kills = options.kills or plan.cell.kills
+                if run_cell(plan, kafka, folder, kills, options.seed):
+                    wrong.append(plan.name)
     seconds = time.monotonic() - began
     guarded = sum(plan.guarded for plan in plans)
     if len(CELLS) != EXPECTED:

@@ -12,9 +12,8 @@ import unicodedata
 from collections import Counter
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any, Final, cast
+from typing import Any, Final
 
-import confluent_kafka
 import numpy as np
 import pytest
 from prometheus_client import CollectorRegistry, generate_latest
@@ -35,7 +34,7 @@ from streams.summarizer import Summarizer, SummarizeSettings, named_codec
 from streams.timeline import NEVER, TimeSettings
 from streams.wire import Delta, decode, unpack
 from tests.faults.naive_reader import naive_codec
-from tests.faults.worker_line import NOW, TOPIC, CodecOf, Written
+from tests.faults.worker_line import NOW, TOPIC, CodecOf, message
 
 TIME: Final = TimeSettings(pane_ms=10_000, windows_ms=(60_000,))
 SMALL: Final = Limits(models=5, versions_per_model=3, segments_per_model=10, columns_per_model=20)
@@ -75,9 +74,9 @@ class Flooded:
         self.ledger: Counter[str] = Counter()
 
     def take(self, bodies: list[bytes]) -> None:
-        messages = [Written(self.offset + i, body) for i, body in enumerate(bodies)]
+        messages = [message(self.offset + i, body) for i, body in enumerate(bodies)]
         self.offset += len(messages)
-        self.summarizer.take(cast("list[confluent_kafka.Message]", messages), NOW)
+        self.summarizer.take(messages, NOW)
 
     def flush(self) -> None:
         for record in self.summarizer.flush(NOW, {}):

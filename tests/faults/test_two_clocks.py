@@ -3,9 +3,8 @@
 from __future__ import annotations
 
 import json
-from typing import Final, cast
+from typing import Final
 
-import confluent_kafka
 import pytest
 
 from detectors.canary_rules import CanarySettings
@@ -23,7 +22,7 @@ from streams.standing import JudgeSettings
 from streams.summarizer import Summarizer, SummarizeSettings
 from streams.timeline import MINUTE, NEVER, PartitionTime, TimeSettings
 from streams.wire import Delta, Progress, decode
-from tests.faults.worker_line import Written
+from tests.faults.worker_line import message
 
 NOW: Final = 1_700_000_000_000
 TOPIC: Final = "events"
@@ -76,8 +75,8 @@ def played(apart_ms: int, blind_after_ms: int, quality: float) -> list[tuple[str
             clock = NOW + second * 1_000 + (apart_ms if place == 0 else 0)
             score = 1.0 if role == "production" else quality
             bodies = [event(second * 1_000, role, score, i) for i in range(50)]
-            messages = [Written(second * 50 + i, each, place) for i, each in enumerate(bodies)]
-            worker.take(cast("list[confluent_kafka.Message]", messages), clock)
+            messages = [message(second * 50 + i, each, place) for i, each in enumerate(bodies)]
+            worker.take(messages, clock)
             for record in worker.flush(clock, {}):
                 if record.topic != SUMMARIES:
                     continue

@@ -11,9 +11,8 @@ import json
 import logging
 from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
-from typing import Any, cast
+from typing import Any
 
-import confluent_kafka
 import pytest
 import structlog
 from confluent_kafka import KafkaException

@@ -5,11 +5,10 @@ from __future__ import annotations
 import json
 from collections import Counter
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
-from typing import Any, Final, cast
+from typing import Any, Final
 
-import confluent_kafka
 import msgspec
+from confluent_kafka import TIMESTAMP_CREATE_TIME, Message
 
 from detectors.layout import Header
 from detectors.reference import layout_for
@@ -38,31 +37,8 @@ TIME: Final = TimeSettings(
 CodecOf = Callable[[str, bool], Codec]
 
 
-@dataclass(frozen=True, slots=True)
-class Written:
-    """A message as the summarizer reads one."""
-
-    at: int
-    body: bytes
-    place: int = 0
-
-    def topic(self) -> str:
-        return TOPIC
-
-    def partition(self) -> int:
-        return self.place
-
-    def offset(self) -> int:
-        return self.at
-
-    def value(self) -> bytes:
-        return self.body
-
-    def headers(self) -> None:
-        return None
-
-    def timestamp(self) -> tuple[int, int]:
-        return 1, NOW
+def message(offset: int, body: bytes, partition: int = 0) -> Message:
+    return Message(TOPIC, partition, offset, value=body, timestamp=(TIMESTAMP_CREATE_TIME, NOW))
 
 
 def body(ts: Any, **more: Any) -> bytes:
@@ -95,9 +71,9 @@ class Line:
         self.progress: list[Progress] = []
 
     def take(self, bodies: Sequence[bytes], now_ms: int = NOW, place: int = 0) -> None:
-        messages = [Written(self.offsets[place] + i, each, place) for i, each in enumerate(bodies)]
+        messages = [message(self.offsets[place] + i, each, place) for i, each in enumerate(bodies)]
         self.offsets[place] += len(messages)
-        self.summarizer.take(cast("list[confluent_kafka.Message]", messages), now_ms)
+        self.summarizer.take(messages, now_ms)
 
     def flush(self, now_ms: int = NOW, *, at_end: bool = True) -> None:
         ends = {(TOPIC, place): at_end for place in range(len(self.offsets))}

@@ -5,11 +5,11 @@ from __future__ import annotations
 import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, cast
+from typing import Any
 
-import confluent_kafka
 import numpy as np
 import pyarrow as pa
+from confluent_kafka import TIMESTAMP_CREATE_TIME, Message
 
 from detectors.reference import Reference, reference_from_table
 from streams.cardinality import Limits
@@ -25,33 +25,6 @@ from tests.laws.judge_on_disk import BASE_MS, TIME
 TOPIC = "predictions"
 Log = Mapping[Place, Sequence[bytes]]
 """The messages of each partition."""
-
-
-@dataclass(frozen=True, slots=True)
-class Written:
-    """A message, with the methods of confluent-kafka's that the summarizer calls."""
-
-    place: Place
-    at: int
-    body: bytes
-
-    def topic(self) -> str:
-        return self.place[0]
-
-    def partition(self) -> int:
-        return self.place[1]
-
-    def offset(self) -> int:
-        return self.at
-
-    def value(self) -> bytes:
-        return self.body
-
-    def headers(self) -> None:
-        return None
-
-    def timestamp(self) -> tuple[int, int]:
-        return 1, BASE_MS
 
 
 @dataclass(frozen=True, slots=True)
@@ -80,10 +53,10 @@ def summarized(log: Log, plan: Plan, known: Reference | None = None) -> list[byt
 
     def take(place: Place, count: int) -> None:
         at = position[place]
-        some = [Written(place, at + i, body) for i, body in enumerate(log[place][at : at + count])]
+        some = [message(place, at + i, body) for i, body in enumerate(log[place][at : at + count])]
         position[place] += len(some)
         if some:
-            workers[owner[place]].take(cast("list[confluent_kafka.Message]", some), BASE_MS)
+            workers[owner[place]].take(some, BASE_MS)
 
     places = sorted(log)
     for which, count in plan.steps:
@@ -109,6 +82,10 @@ def make_summarizer(name: str, known: Reference | None) -> Summarizer:
         1,
         name,
     )
+
+
+def message(place: Place, offset: int, body: bytes) -> Message:
+    return Message(*place, offset, value=body, timestamp=(TIMESTAMP_CREATE_TIME, BASE_MS))
 
 
 def as_message(some: Sequence[Mapping[str, Any]]) -> bytes:

@@ -6,9 +6,8 @@ The summarizer and the judge run here as they do in their roles, on a Kafka made
 from __future__ import annotations
 
 import json
-from typing import Any, cast
+from typing import Any
 
-import confluent_kafka
 import pytest
 from hypothesis import Phase, given, settings
 from hypothesis import strategies as st
@@ -22,9 +21,9 @@ from tests.laws.summarize_plan import (
     TOPIC,
     Log,
     Plan,
-    Written,
     as_message,
     make_summarizer,
+    message,
     reference,
     summarized,
 )
@@ -150,8 +149,8 @@ def test_every_row_that_was_not_late_is_in_its_window(
     counter = make_summarizer("counter", known)
     for place, messages in log.items():
         counter.intake.assign(place, len(log), -(2**62), BASE_MS)
-        some = [Written(place, at, body) for at, body in enumerate(messages)]
-        counter.take(cast("list[confluent_kafka.Message]", some), BASE_MS)
+        some = [message(place, at, body) for at, body in enumerate(messages)]
+        counter.take(some, BASE_MS)
     counter.flush(BASE_MS, {})  # decodes what waits
     counted = sum(intake.events for intake in counter.intake.partitions.values())
     still_open = 2 * len(log)  # the two last events of each partition

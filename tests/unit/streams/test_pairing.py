@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-from typing import cast
 
 import pytest
 from confluent_kafka import Message
@@ -20,7 +19,6 @@ from tests.laws.pairing_line import (
     PLACES,
     Broker,
     Worker,
-    Written,
     answer,
     counted,
     event,
@@ -106,8 +104,8 @@ def test_the_time_of_a_partition_survives_with_its_tail() -> None:
     again = Pairing(PairSettings(), Shadows(10), lambda _: None, 2, "w", PAIRS)
     assert again.assign(partition, 8, encode_tail(5, later)) == 5
     # Sent long before the newest record there was: time does not go back.
-    written = [Written((PAIRS, partition), at, value) for at in (5, 8)]
-    again.take(cast("list[Message]", written))
+    written = [Message(PAIRS, partition, at, value=value) for at in (5, 8)]
+    again.take(written)
     list(again.flush(NOW_MS))
     (committed,) = again.offsets()
     assert (committed.offset, committed.metadata) == (9, encode_tail(5, later))
@@ -122,6 +120,6 @@ def test_unreadable_halves_are_passed_over() -> None:
     pairing = Pairing(PairSettings(), Shadows(10), lambda _: None, 2, "w", PAIRS)
     pairing.assign(0, 0, None)
     for at, value in enumerate((b"", b"\x01", b"\x02{}", b"\x01\x93\x01\x02\x03")):
-        pairing.take(cast("list[Message]", [Written((PAIRS, 0), at, value)]))
+        pairing.take([Message(PAIRS, 0, at, value=value)])
     assert list(pairing.flush(NOW_MS)) == []
     assert [each.offset for each in pairing.offsets()] == [4]
