@@ -11,6 +11,7 @@ the mean over ten seconds, which is one pane; one of the ten flushes holds two p
 from __future__ import annotations
 
 import statistics
+import uuid
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, Final
@@ -88,7 +89,7 @@ def sizes(every: Sequence[Sequence[OutgoingRecord]], kafka: RealKafka | None) ->
 def logged(every: Sequence[Sequence[OutgoingRecord]], kafka: RealKafka) -> list[list[int]]:
     """By flush and partition, how many bytes the log of the topic grows by when the producer of the
     role summarize writes it in one transaction, the transaction's own marker included."""
-    prefix = f"wire-{len(list((kafka.folder / 'data').iterdir()))}."
+    prefix = f"wire-{uuid.uuid4().hex[:8]}."
     settings = KafkaSettings(bootstrap=kafka.address, prefix=prefix)
     topic = settings.topic(SUMMARIES)
     ensure_topics(settings, {topic: TopicSpec(settings.partitions)})
