@@ -27,6 +27,12 @@ class HeldReceiver:
         self.dry_run = inner.dry_run
         self._inner = inner
         self._gone = False
+        self._answered = False
+
+    @property
+    def answers(self) -> bool:
+        """True once it has taken a message in this process, and has not been gone since."""
+        return self._answered and not self._gone
 
     async def deliver(self, action: Action, now_ms: int) -> str:
         """As :meth:`sinks.receivers.Receiver.deliver`."""
@@ -35,9 +41,11 @@ class HeldReceiver:
         if self._gone:
             raise Permanent(f"{self.name} is held, as it answered 410; correct it and start again")
         try:
-            return await self._inner.deliver(action, now_ms)
+            said = await self._inner.deliver(action, now_ms)
         except Gone as error:
             if self._gone:  # by another message meanwhile
                 raise Permanent(str(error)) from None
             self._gone = True
             raise
+        self._answered = True
+        return said

@@ -50,7 +50,7 @@ from streams import outbox as outboxes
 from streams.outbox import ActionRow, ActionState, Delivery, DeliveryState, Outbox
 from streams.outbox import Entry as OutboxEntry
 from streams.outbox_settings import OutboxSettings
-from streams.outbox_troubles import end_pointless
+from streams.outbox_troubles import end_over
 
 log = structlog.get_logger()
 
@@ -84,10 +84,12 @@ class ModelState:
 @dataclass(frozen=True, slots=True)
 class Surroundings:
     """What a step needs to know beside the model. ``approve_link`` gives the address at which a
-    person decides on (key of a rollback, revision, end in epoch ms), "" for none."""
+    person decides on (key of a rollback, revision, end in epoch ms), "" for none. ``answering``:
+    the receivers that take messages, as far as this process knows."""
 
     orders: FleetOrders = NO_ORDERS
     approve_link: Callable[[str, int, int], str] = lambda _key, _revision, _expires_ms: ""
+    answering: frozenset[str] = frozenset()
 
 
 ALONE = Surroundings()
@@ -203,7 +205,7 @@ def on_tick(
     after, actions = policy.tick(state.policy, settings.policy, now_ms, around.orders)
     stepped, rows = _acted(state, after, actions, (), settings, routes, now_ms, around)
     box, swept_rows = outboxes.sweep(stepped.outbox, routes, settings.outbox, now_ms)
-    box, ended_rows = end_pointless(box, after, routes, settings.outbox, now_ms)
+    box, ended_rows = end_over(box, after, around.answering, routes, settings.outbox, now_ms)
     more = (*swept_rows, *ended_rows)
     after = _progressed(after, box, more, now_ms)
     return _written(stepped, box, after, (), more, (), routes, now_ms), (*rows, *more)

@@ -215,7 +215,8 @@ class DeliverAgent:
         del self._waiting[key][: len(batch)]
 
     def _around(self, now_ms: int) -> delivery.Surroundings:
-        return delivery.Surroundings(self._board.orders(now_ms), self._links.link)
+        answering = frozenset(name for name, each in self._receivers.items() if each.answers)
+        return delivery.Surroundings(self._board.orders(now_ms), self._links.link, answering)
 
     def assigned(self, partitions: set[int]) -> None:
         """Take up the models of our partitions, so that what was decided and not sent goes out

@@ -22,18 +22,21 @@ def action(kind: ActionKind, key: str) -> Action:
 
 @dataclass
 class Endpoint:
-    """Says that it is gone, to whatever comes."""
+    """Says that it is gone, to whatever comes, while it is."""
 
     name: str = "chat"
     kinds: frozenset[ActionKind] = frozenset(ActionKind)
     models: tuple[str, ...] = ("*",)
     dry_run: bool = False
+    gone: bool = True
     asked: list[str] = field(default_factory=list)
 
     async def deliver(self, action: Action, now_ms: int) -> str:
         self.asked.append(action.key)
         await asyncio.sleep(0)
-        raise Gone("answered 410")
+        if self.gone:
+            raise Gone("answered 410")
+        return "200"
 
 
 def states(receiver: Receiver, *actions: Action) -> list[DeliveryState]:
@@ -65,6 +68,17 @@ def test_rollbacks_are_asked_for_all_the_same_and_hold_nothing() -> None:
     held = HeldReceiver(endpoint)
     states(held, ROLLBACKS[0], PAGES[0], ROLLBACKS[1])
     assert endpoint.asked == ["r0", "p0", "r1"]
+
+
+def test_it_answers_from_its_first_message_until_it_is_gone() -> None:
+    endpoint = Endpoint(gone=False)
+    held = HeldReceiver(endpoint)
+    answers = []
+    for gone, each in ((False, ROLLBACKS[0]), (False, PAGES[0]), (True, PAGES[1])):
+        endpoint.gone = gone
+        states(held, each)
+        answers.append(held.answers)
+    assert answers == [False, True, False]
 
 
 def test_two_messages_on_their_way_find_it_gone_once() -> None:

@@ -16,8 +16,10 @@ from sinks.commands import BeginCommand
 from sinks.owners import OwnerSettings
 from sinks.receivers import NO_DEPLOYER, Routes
 from streams.deliver import (
+    ALONE,
     DeliverSettings,
     ModelState,
+    Surroundings,
     decode_state,
     due,
     encode_state,
@@ -49,6 +51,7 @@ class Deliver:
     answers: dict[str, Delivery] = field(default_factory=dict)
     state: ModelState = field(default_factory=lambda: new_state("m"))
     pages: dict[str, str] = field(default_factory=dict)
+    around: Surroundings = ALONE
     now_ms: int = NOW
     sequence: int = 0
 
@@ -76,7 +79,7 @@ class Deliver:
         """Time passes, a process is another one, and what is due is sent."""
         self.now_ms += wait_ms
         self.state = decode_state(encode_state(self.state))
-        self.state, _ = on_tick(self.state, SETTINGS, self.routes, self.now_ms)
+        self.state, _ = on_tick(self.state, SETTINGS, self.routes, self.now_ms, self.around)
         self._note_pages()
         while entries := due(self.state, SETTINGS, self.now_ms):
             for entry in entries:
@@ -177,5 +180,17 @@ def test_a_receiver_that_is_gone_is_an_incident_until_it_is_not_configured_any_m
     here.after(MINUTE)
     assert here.incidents("receiver_gone") == ["opened"]
     here.routes = here.routes.without("chat")
+    here.after(MINUTE)
+    assert here.incidents("receiver_gone") == ["opened", "closed"]
+
+
+def test_that_a_receiver_is_gone_ends_when_another_model_told_it_something() -> None:
+    here = Deliver(answers={"chat": Delivery(DeliveryState.GONE, "410")})
+    here.verdict(CANARY, Status.BLIND, 100)
+    here.after(0)
+    here.around = Surroundings(answering=frozenset({"pager"}))
+    here.after(MINUTE)
+    assert here.incidents("receiver_gone") == ["opened"]
+    here.around = Surroundings(answering=frozenset({"pager", "chat"}))
     here.after(MINUTE)
     assert here.incidents("receiver_gone") == ["opened", "closed"]
