@@ -236,6 +236,7 @@ MUTANTS: dict[str, Callable[[], None]] = {
     "judge-counts-gaps": results_mutants.judge_counts_gaps,
     "judge-forgets": results_mutants.forgets,
     "judge-has-no-lease": results_mutants.has_no_lease,
+    "judge-keeps-entries-whole": results_mutants.judge_keeps_entries_whole,
     "judge-lets-in-early": results_mutants.judge_lets_in_early,
     "judge-passes-gaps": results_mutants.judge_passes_gaps,
     "keeps-groups-whole": keeps_groups_whole,

@@ -91,6 +91,18 @@ def judge_counts_gaps() -> None:
     setattr(InOrder, "_add_gap", Consumer._add_gap)  # noqa: B010
 
 
+def judge_keeps_entries_whole() -> None:
+    """judge: an entry of its state is one record, however large it is."""
+    from streams import changelog
+
+    init = changelog.Changelog.__init__
+
+    def whole(self: Any, table: Any, before_write: Any) -> None:
+        init(self, table, before_write, 2**40)
+
+    setattr(changelog.Changelog, "__init__", whole)  # noqa: B010
+
+
 def judge_lets_in_early() -> None:
     """judge: Faust's own order. What is fetched too early is thrown away as Faust does, but each
     time and not only when two threads meet badly."""

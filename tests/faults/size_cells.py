@@ -1,9 +1,13 @@
-"""H3: a model so wide that one of its summaries is larger than a record may be."""
+"""H3, H4: a model so wide that one of its summaries, or an entry of the judge's state, is larger
+than a record may be."""
 
 from __future__ import annotations
 
 import json
+import random
 import time
+from collections.abc import Callable
+from functools import partial
 from typing import Final
 
 from tests.faults.cells import Cell, Stage
@@ -18,23 +22,33 @@ LETTERS: Final = 180
 MODEL: Final = "wide"
 
 
-def wide_events(scene: Scene) -> None:
-    """As many events as one column keeps values, all in one pane: 900 x 60 texts of 180 bytes."""
+def compressible(number: int, column: int) -> str:
+    """The value of a column in an event: 180 bytes, of which nearly all are the same."""
+    return f"{number:03d}" + "x" * (LETTERS - 3)
+
+
+def incompressible(number: int, column: int) -> str:
+    """300 bytes, another text each time."""
+    chance = random.Random(number * COLUMNS + column)
+    return "".join(map(chr, chance.choices(range(0x4E00, 0x9FA0), k=100)))
+
+
+def wide_events(scene: Scene, text: Callable[[int, int], str]) -> None:
+    """As many events as one column keeps values, all in one pane: 900 x 60 texts."""
     ts = scene.traffic.base_ms - scene.traffic.base_ms % PANE_MS
     for number in range(VALUES):
-        value = f"{number:03d}" + "x" * (LETTERS - 3)
         event = {
             "ts": ts,
             "model": MODEL,
             "version": "1",
             "role": "production",
-            "features": {f"c{column}": value for column in range(COLUMNS)},
+            "features": {f"c{column}": text(number, column) for column in range(COLUMNS)},
         }
         body = json.dumps(event).encode()
         scene.traffic.send(number % PARTITIONS, Sent(body, ((ts, MODEL, "1"),)))
 
 
-def wide_model(stage: Stage) -> Report:
+def wide_model(text: Callable[[int, int], str], stage: Stage) -> Report:
     """Its events are counted and judged, also by a judge that has to load its state again."""
     with Scene(
         stage.address,
@@ -44,7 +58,7 @@ def wide_model(stage: Stage) -> Report:
         input_settings={"max.message.bytes": str(10 * 1024 * 1024)},
     ) as scene:
         # All of them in one flush, before any other event.
-        wide_events(scene)
+        wide_events(scene, text)
         scene.traffic.flush()
         with scene.traffic:
             settings = {
@@ -78,8 +92,17 @@ CELLS: Final = (
         "H3",
         "a model of 900 columns of long texts: one summary of 10 MB",
         "a group that fits no record is cut into parts that add up to it",
-        wide_model,
+        partial(wide_model, compressible),
         Change("keeps-groups-whole"),
+        ("stuck",),
+        kills=1,
+    ),
+    Cell(
+        "H4",
+        "the same of texts that do not compress: an entry of the judge's state of 16 MB",
+        "an entry that fits no record is stored in parts, which its head commits",
+        partial(wide_model, incompressible),
+        Change("judge-keeps-entries-whole", ("judge",)),
         ("stuck",),
         kills=1,
     ),
