@@ -1,4 +1,4 @@
-"""H3, H4: a model so wide that one of its summaries, or an entry of the judge's state, is larger
+"""H3: a model so wide that one of its summaries, or an entry of the judge's state, is larger
 than a record may be."""
 
 from __future__ import annotations
@@ -98,7 +98,7 @@ CELLS: Final = (
         kills=1,
     ),
     Cell(
-        "H4",
+        "H3 judge",
         "the same of texts that do not compress: an entry of the judge's state of 16 MB",
         "an entry that fits no record is stored in parts, which its head commits",
         partial(wide_model, incompressible),

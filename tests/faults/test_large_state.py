@@ -1,4 +1,4 @@
-"""H4: a judge's state at the bounds of names: larger than any record, and still stored and loaded.
+"""H3: a judge's state at the bounds of names: larger than any record, and still stored and loaded.
 
 Texts are of characters that do not compress and take three bytes each, as long as a name may be.
 """
