@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from typing import Final
 
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram
@@ -35,7 +35,7 @@ class SummarizeMetrics:
         )
         self._lag = Gauge(
             "driftline_input_lag_messages",
-            "Messages in a partition that are not read yet.",
+            "Messages of a partition not read yet, also what an open transaction holds back.",
             _LABELS,
             registry=registry,
         )
@@ -71,11 +71,12 @@ class SummarizeMetrics:
     def flushed(
         self,
         partitions: Mapping[Place, PartitionIntake],
-        lag_of: Callable[[Place], int],
+        left: Mapping[Place, int],
         seconds: float,
         now_ms: int,
     ) -> None:
-        """A flush was committed; ``partitions`` still say what was in it."""
+        """A flush was committed; ``partitions`` still say what was in it. ``left``: what of each
+        is not read yet; -1 or missing where that is not known."""
         self._flush.observe(seconds)
         self._partitions.set(len(partitions))
         for place, intake in partitions.items():
@@ -91,7 +92,7 @@ class SummarizeMetrics:
                     self._rows.labels(*labels, fate).inc(rows)
             if intake.lost:
                 self._lost.labels(*labels).inc(max(intake.lost, 1))
-            lag = lag_of(place)
+            lag = left.get(place, -1)
             if lag >= 0:
                 self._lag.labels(*labels).set(lag)
             if intake.newest_ms != NEVER:

@@ -198,7 +198,8 @@ class Worker:
         intake = self._summarizer.intake
         began_in = {topic: each.topic_id for (topic, _), each in intake.partitions.items()}
         unchanged = self._epochs.unchanged(began_in)
-        at_end = self._at_end()
+        left = self._left()
+        at_end = {place: count == 0 for place, count in left.items()}
         records = self._summarizer.flush(self._clock_ms(), at_end)
         reached("summarize.drained")
         offsets = self._summarizer.offsets()
@@ -213,25 +214,22 @@ class Worker:
         self._positions.wrote(offsets)
         if self._metrics is not None:
             seconds = time.monotonic() - began
-            self._metrics.flushed(intake.partitions, self._lag_of, seconds, self._clock_ms())
+            self._metrics.flushed(intake.partitions, left, seconds, self._clock_ms())
             self._metrics.turned_away(self._summarizer.accumulator.turned_away())
         self._summarizer.committed()
         return True
 
-    def _at_end(self) -> dict[Place, bool]:
-        """Whether each partition has been read to its end, from the broker's last answer."""
-        at_end = {}
+    def _left(self) -> dict[Place, int]:
+        """What of each partition is not read, by the broker's last answer; -1 before it. Where the
+        client stands counts, not the last message: behind that may be markers of transactions. What
+        an open transaction holds back is not read, so such a partition is behind, and not idle."""
+        left = {}
         for place, intake in self._summarizer.intake.partitions.items():
             low, high = self._consumer.get_watermark_offsets(TopicPartition(*place), cached=True)
-            read_to = max(intake.next_offset, low)
-            at_end[place] = high >= 0 and read_to >= high
-        return at_end
-
-    def _lag_of(self, place: Place) -> int:
-        """Messages of a partition not read yet, by the broker's last answer; -1 before it."""
-        low, high = self._consumer.get_watermark_offsets(TopicPartition(*place), cached=True)
-        read_to = max(self._summarizer.intake.partitions[place].next_offset, low)
-        return high - read_to if high >= read_to >= 0 else -1
+            (stands,) = self._consumer.position([TopicPartition(*place)])
+            read_to = max(intake.next_offset, stands.offset, low)
+            left[place] = max(high - read_to, 0) if high >= 0 else -1
+        return left
 
     def _on_assign(
         self, consumer: confluent_kafka.Consumer, partitions: list[TopicPartition]

@@ -48,6 +48,9 @@ class Backlog:
     def get_watermark_offsets(self, place: TopicPartition, **_: Any) -> tuple[int, int]:
         return 0, self.offset + self.left
 
+    def position(self, places: list[TopicPartition]) -> list[TopicPartition]:
+        return [TopicPartition(each.topic, each.partition, self.offset) for each in places]
+
     def assign(self, places: list[TopicPartition]) -> None:
         """There is one partition, from its start."""
 

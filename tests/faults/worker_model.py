@@ -120,6 +120,9 @@ class Client:
     ) -> tuple[int, int]:
         return 0, len(self.cluster.messages(place.partition))
 
+    def position(self, places: list[TopicPartition]) -> list[TopicPartition]:
+        return [TopicPartition(p.topic, p.partition, self.positions[p.partition]) for p in places]
+
     def consumer_group_metadata(self) -> int:
         return self.generation
 

@@ -157,7 +157,7 @@ def test_what_a_flush_held_is_counted_by_partition_and_fate() -> None:
         2, newest_ms=NOW - 5_000, messages=10, events=6, dead=1, late=2, capped=1
     )
     for _ in range(2):
-        metrics.flushed({("in", 1): intake}, lambda _: 7, 0.2, NOW)
+        metrics.flushed({("in", 1): intake}, {("in", 1): 7}, 0.2, NOW)
     at = {"topic": "in", "partition": "1"}
     assert value(registry, "driftline_intake_messages_total", **at) == 20
     fates = {"counted": 12, "dead": 2, "late": 4, "folded": 2}
@@ -172,8 +172,8 @@ def test_a_partition_that_another_worker_has_is_not_shown_any_more() -> None:
     registry = CollectorRegistry()
     metrics = SummarizeMetrics(registry)
     both = {("in", p): PartitionIntake(2, newest_ms=NOW, messages=1) for p in (0, 1)}
-    metrics.flushed(both, lambda _: 0, 0.1, NOW)
-    metrics.flushed({("in", 0): both["in", 0]}, lambda _: 0, 0.1, NOW)
+    metrics.flushed(both, dict.fromkeys(both, 0), 0.1, NOW)
+    metrics.flushed({("in", 0): both["in", 0]}, dict.fromkeys(both, 0), 0.1, NOW)
     lags = [s for s in samples(registry) if s[0] == "driftline_input_lag_messages"]
     assert len(lags) == 1
     assert value(registry, "driftline_input_partitions") == 1
@@ -181,7 +181,7 @@ def test_a_partition_that_another_worker_has_is_not_shown_any_more() -> None:
 
 def test_an_unknown_lag_and_a_partition_without_events_are_not_shown_as_zero() -> None:
     registry = CollectorRegistry()
-    SummarizeMetrics(registry).flushed({("in", 0): PartitionIntake(1)}, lambda _: -1, 0.1, NOW)
+    SummarizeMetrics(registry).flushed({("in", 0): PartitionIntake(1)}, {("in", 0): -1}, 0.1, NOW)
     shown = {name for name, _ in samples(registry)}
     assert "driftline_input_lag_messages" not in shown
     assert "driftline_input_watermark_age_seconds" not in shown

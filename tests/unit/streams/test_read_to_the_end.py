@@ -1,0 +1,108 @@
+"""When a worker calls a partition idle: when it was read to its end, which transactions hide."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any, cast
+
+import confluent_kafka
+import pytest
+from confluent_kafka import TopicPartition
+from prometheus_client import CollectorRegistry
+
+from streams.cardinality import Limits
+from streams.inputs import InputSettings
+from streams.internal_topics import SUMMARIES
+from streams.metrics_summarize import SummarizeMetrics
+from streams.sampling import SampleSettings
+from streams.summarize import Worker
+from streams.summarizer import Summarizer, SummarizeSettings
+from streams.timeline import DAY, TimeSettings
+from streams.wire import PartitionProgress, Progress, decode
+from tests.faults.test_worker_model import Record
+
+TOPIC = "in"
+NOW_MS = 1_700_000_000_000
+SETTINGS = SummarizeSettings(flush_interval_ms=50)
+TIME = TimeSettings(idle_timeout_ms=100, max_age_ms=10_000 * DAY)
+
+
+class OneMessage:
+    """A consumer that gives one message, offset 0, and then stands at ``stands`` of a partition
+    that ends at ``end``; and a producer that keeps what it is given."""
+
+    def __init__(self, stands: int, end: int) -> None:
+        self._stands, self._end = stands, end
+        self._waiting = [Record((TOPIC, 0), 0, b'{"ts":%d,"model":"m","version":"1"}' % NOW_MS)]
+        self.progress: list[PartitionProgress] = []
+
+    def subscribe(self, topics: Sequence[str], on_assign: Any, **_: Any) -> None:
+        on_assign(self, [TopicPartition(TOPIC, 0)])
+
+    def committed(self, places: list[TopicPartition], timeout: float) -> list[TopicPartition]:
+        return [TopicPartition(each.topic, each.partition, 0) for each in places]
+
+    def list_topics(self, topic: str, timeout: float) -> Any:
+        listed: Any = type("Listed", (), {"partitions": {0: None}})()
+        return type("Metadata", (), {"topics": {topic: listed}})()
+
+    def get_watermark_offsets(self, place: TopicPartition, **_: Any) -> tuple[int, int]:
+        return 0, self._end
+
+    def position(self, places: list[TopicPartition]) -> list[TopicPartition]:
+        return [TopicPartition(each.topic, each.partition, self._stands) for each in places]
+
+    def assign(self, places: list[TopicPartition]) -> None:
+        """There is one partition, from its start."""
+
+    def consume(self, count: int, timeout: float) -> list[Record]:
+        taken, self._waiting = self._waiting, []
+        return taken
+
+    def produce(self, topic: str, value: bytes, *_: Any) -> None:
+        found = decode(value) if topic == SUMMARIES else None
+        if isinstance(found, Progress):
+            self.progress += found.partitions
+
+    def flush(self, timeout: float) -> int:
+        return 0
+
+    def commit(self, offsets: list[TopicPartition], asynchronous: bool) -> list[Any]:
+        return []
+
+    def close(self) -> None:
+        """The group is left."""
+
+
+@pytest.mark.parametrize(
+    ("stands", "end", "idle", "lag"),
+    [(1, 1, True, 0), (2, 2, True, 0), (1, 3, False, 2)],
+    ids=["read", "the-mark-of-a-commit-behind-it", "an-open-transaction-behind-it"],
+)
+def test_a_partition_is_idle_when_its_client_stands_at_its_end(
+    stands: int, end: int, idle: bool, lag: int
+) -> None:
+    kafka = OneMessage(stands, end)
+    registry = CollectorRegistry()
+    Worker(
+        Summarizer(
+            (InputSettings(TOPIC),),
+            TIME,
+            SETTINGS,
+            Limits(),
+            SampleSettings(),
+            lambda _: None,
+            1,
+            "w",
+        ),
+        SETTINGS,
+        cast("confluent_kafka.Consumer", kafka),
+        lambda: cast("confluent_kafka.Producer", kafka),
+        False,
+        [TOPIC],
+        lambda name: name,
+        metrics=SummarizeMetrics(registry),
+    ).run(lambda: len(kafka.progress) > 20)
+    assert kafka.progress[-1].idle is idle
+    labels = {"topic": TOPIC, "partition": "0"}
+    assert registry.get_sample_value("driftline_input_lag_messages", labels) == lag
