@@ -1,4 +1,6 @@
-"""B1 to B12: the broker goes away, freezes, moves partitions, and keeps what nobody expects."""
+"""B1 to B12: the broker goes away, freezes, moves partitions, and keeps what nobody expects.
+
+B10 and B11, which are about producers, are in tests.faults.producer_cells."""
 
 from __future__ import annotations
 
@@ -10,8 +12,6 @@ from contextlib import suppress
 from dataclasses import replace
 from functools import partial
 from typing import Final
-
-import confluent_kafka
 
 from streams.bounded_call import NEVER_RETURNS
 from tests.faults.cells import Cell, Stage, Tier
@@ -156,33 +156,6 @@ def partitions_grow(stage: Stage) -> Report:
         return finish_alive(scene, worker)
 
 
-def aborted_transactions(stage: Stage) -> Report:
-    """A producer aborts what it sent, and another one never ends its transaction."""
-    with _scene(stage) as scene, scene.traffic:
-        worker = scene.start("summarize")
-        worker.wait_ready()
-        settings = {"bootstrap.servers": stage.address, "transaction.timeout.ms": 5_000}
-        name = f"{scene.topic}-producer"
-        aborting = confluent_kafka.Producer({**settings, "transactional.id": f"{name}-aborts"})
-        aborting.init_transactions(10)
-        body = scene.traffic.log.messages[0][0].body
-        for _ in range(5 * stage.kills):
-            aborting.begin_transaction()
-            for partition in range(PARTITIONS):
-                aborting.produce(scene.topic, body, partition=partition)
-            aborting.flush(10)
-            aborting.abort_transaction(10)
-            scene.report.kills += 1
-        hanging = confluent_kafka.Producer({**settings, "transactional.id": f"{name}-hangs"})
-        hanging.init_transactions(10)
-        hanging.begin_transaction()
-        hanging.produce(scene.topic, body, partition=0)
-        hanging.flush(10)
-        time.sleep(2)
-        scene.gaps_are_expected = True
-        return finish_alive(scene, worker)
-
-
 def oversized(stage: Stage) -> Report:
     """Messages of 9 and 5 MB, and one of 60 MB that is some kB on the wire."""
     with (
@@ -277,14 +250,6 @@ CELLS: Final = (
         Change("looks-once"),
         _STUCK,
         kills=1,
-    ),
-    Cell(
-        "B11",
-        "aborted transactions, and one that hangs, in an input topic",
-        "committed records only are read",
-        aborted_transactions,
-        Change("reads-uncommitted"),
-        ("duplicate", "miscounted"),
     ),
     Cell(
         "B12",

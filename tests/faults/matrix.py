@@ -11,6 +11,7 @@ from tests.faults import (
     gap_cells,
     judge_cells,
     network_cells,
+    producer_cells,
     protocol_cells,
     results_network_cells,
     size_cells,
@@ -25,6 +26,7 @@ CELLS: Final[tuple[Cell, ...]] = (
     *store_cells.CELLS,
     *deliver_cells.CELLS,
     *broker_cells.CELLS,
+    *producer_cells.CELLS,
     *protocol_cells.CELLS,
     *gap_cells.CELLS,
     *network_cells.CELLS,
@@ -33,7 +35,7 @@ CELLS: Final[tuple[Cell, ...]] = (
 )
 
 
-EXPECTED: Final = 59
+EXPECTED: Final = 62
 """Cells of the table. Who takes one away takes it away here as well."""
 
 

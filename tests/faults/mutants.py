@@ -157,6 +157,49 @@ def answers_when_closing() -> None:
     setattr(Worker, "_on_assign", eager)  # noqa: B010
 
 
+def knows_by_content() -> None:
+    """summarize: a message that says what another has said is taken for the same one."""
+    from streams import summarizer
+
+    take, seen = summarizer.Summarizer.take, set[Any]()
+
+    def once(self: Any, messages: Any, now_ms: int) -> None:
+        new = [each for each in messages if each.value() not in seen]
+        seen.update(each.value() for each in messages)
+        take(self, new, now_ms)
+
+    setattr(summarizer.Summarizer, "take", once)  # noqa: B010
+
+
+def _counts_to(end_of: Callable[[Any, Any], tuple[int, int]]) -> None:
+    """``end_of`` the consumer and a place: where the partition ends, and to where it was read."""
+    from streams.summarize import Worker
+
+    def left(self: Any) -> dict[Any, int]:
+        found = {}
+        for place, intake in self._summarizer.intake.partitions.items():
+            end, read_to = end_of(self._consumer, confluent_kafka.TopicPartition(*place))
+            found[place] = max(end - max(read_to, intake.next_offset), 0)
+        return found
+
+    setattr(Worker, "_left", left)  # noqa: B010
+
+
+def ends_where_it_can_read() -> None:
+    """summarize: a partition ends where the first open transaction begins."""
+
+    def end_of(consumer: Any, place: Any) -> tuple[int, int]:
+        readable = consumer.get_watermark_offsets(place, timeout=10)[1]
+        return readable, consumer.position([place])[0].offset
+
+    _counts_to(end_of)
+
+
+def reads_to_the_last_message() -> None:
+    """summarize: a partition has been read to the last message in it, and not to what is behind."""
+    _counts_to(lambda consumer, place: (consumer.get_watermark_offsets(place, cached=True)[1], 0))
+
+
 def passes_new_topics() -> None:
     """summarize: a topic that was made again is read like one that is new."""
     from streams.positions import Beginning, Positions
@@ -228,6 +271,7 @@ MUTANTS: dict[str, Callable[[], None]] = {
     "deliver-has-no-lease": results_mutants.has_no_lease,
     "deliver-new-keys": results_mutants.deliver_new_keys,
     "dies-at-refused-commit": dies_at_refused_commit,
+    "ends-where-it-can-read": ends_where_it_can_read,
     "forgets-the-clock": forgets_the_clock,
     "gives-up": gives_up,
     "ignores-sigterm": ignores_sigterm,
@@ -241,10 +285,12 @@ MUTANTS: dict[str, Callable[[], None]] = {
     "judge-passes-gaps": results_mutants.judge_passes_gaps,
     "keeps-groups-whole": keeps_groups_whole,
     "keeps-whole-letters": keeps_whole_letters,
+    "knows-by-content": knows_by_content,
     "long-timeouts": long_timeouts,
     "looks-once": looks_once,
     "passes-new-topics": passes_new_topics,
     "reads-from-start": reads_from_start,
+    "reads-to-the-last-message": reads_to_the_last_message,
     "reads-uncommitted": reads_uncommitted,
     "seeks-after-gaps": seeks_after_gaps,
     "results-stop-when-they-can": results_mutants.stop_when_they_can,

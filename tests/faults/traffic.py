@@ -106,6 +106,7 @@ class Traffic:
         self._held = False
         self._refused: list[str] = []
         self._partitions = PARTITIONS
+        self._left_out = -1
         self._thread = threading.Thread(target=self._run, name="traffic")
 
     def _new_producer(self) -> confluent_kafka.Producer:
@@ -135,10 +136,15 @@ class Traffic:
         self._stop.set()
         self._thread.join()
 
-    def end(self) -> None:
-        """Stop, and send one later event to each partition, so that every window closes."""
+    def halt(self) -> None:
+        """Stop."""
         self._stop.set()
         self._thread.join()
+        self.flush()
+
+    def end(self) -> None:
+        """Stop, and send one later event to each partition, so that every window closes."""
+        self.halt()
         ts = self.base_ms + self.seconds * 1_000 + 30_000
         for partition in range(self._partitions):
             row = {"ts": ts, "model": CLOCK, "version": "1", "role": "production"}
@@ -181,7 +187,7 @@ class Traffic:
         self._partitions = partitions
 
     def hold(self) -> None:
-        """Send nothing more until `late` is called."""
+        """Send nothing more until `late` or `go_on` is called."""
         with self._sending:
             self._held = True
 
@@ -192,6 +198,11 @@ class Traffic:
             for partition in range(self._partitions):
                 self.send(partition, _message([self._event(start - 60_000)]))
             self._held = False
+
+    def leave_out(self, partition: int) -> None:
+        """From the next second on nothing is sent to this partition, until the end."""
+        with self._sending:
+            self._left_out = partition
 
     def go_on(self, *, topic_is_new: bool = False) -> None:
         """After `hold`. A producer that knew a topic of this name cannot write to the new one."""
@@ -220,15 +231,19 @@ class Traffic:
         start = self.base_ms + self.seconds * 1_000
         for partition in range(self._partitions):
             event = self._event(start + self._random.randrange(1_000))
-            self.send(partition, _message([event]))
+            self._unless_left_out(partition, _message([event]))
             lines = [self._event(start + self._random.randrange(1_000)) for _ in range(4)]
-            self.send(partition, _message(lines, broken=self.seconds % 11 == partition))
+            self._unless_left_out(partition, _message(lines, broken=self.seconds % 11 == partition))
         if self.seconds % 7 == 3:
-            self.send(self.seconds % PARTITIONS, Sent(b"\xff\xfe broken", (), 1))
+            self._unless_left_out(self.seconds % PARTITIONS, Sent(b"\xff\xfe broken", (), 1))
         if self.seconds % 5 == 4:
             late = [self._event(start - 20_000 - self._random.randrange(1_000))]
-            self.send(self.seconds % PARTITIONS, _message(late))
+            self._unless_left_out(self.seconds % PARTITIONS, _message(late))
         self.seconds += 1
+
+    def _unless_left_out(self, partition: int, sent: Sent) -> None:
+        if partition != self._left_out:
+            self.send(partition, sent)
 
     def _event(self, ts_ms: int) -> dict[str, Any]:
         canary = self._random.random() < 1 / 3
