@@ -30,7 +30,7 @@ EXPECTED: Final = {
     "test_late_rows.py": 13,
     "test_idle_partitions.py": 5,
     "test_absurd_times.py": 40,
-    "test_clocks.py": 14,
+    "test_clocks.py": 20,
     "test_late_labels.py": 2,
     "test_cardinality.py": 70,
     "test_configuration.py": 89,

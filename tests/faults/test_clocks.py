@@ -5,23 +5,27 @@ from __future__ import annotations
 
 import json
 import os
-import shutil
 import subprocess
 import sys
 from collections import Counter
 from collections.abc import Callable
+from datetime import datetime
 from pathlib import Path
-from typing import Final
+from typing import Any, Final
+from zoneinfo import ZoneInfo
 
 import pytest
 
 from streams.clock import ClockSteps
 from streams.timeline import DAY, HOUR, NEVER
-from tests.faults.worker_line import NOW, Line, event_at
+from tests.faults.faked_clock import environment, library
+from tests.faults.worker_line import NOW, TIME, Line, event_at
+
+MINUTE_AGO: Final = NOW - 60_000
 
 
-def bodies_of_a_minute() -> list[bytes]:
-    return [event_at(NOW - 60_000 + i * 60, i) for i in range(1_000)]
+def bodies_of_a_minute(shift_ms: int = 0) -> list[bytes]:
+    return [event_at(MINUTE_AGO + shift_ms + i * 60, i) for i in range(1_000)]
 
 
 @pytest.mark.parametrize(
@@ -89,36 +93,94 @@ def test_d4_keeping_time_is_no_step() -> None:
     assert steps.look() == 0
 
 
-_CHILD: Final = """
+# --- whole processes with another clock ----------------------------------------------------------
+
+_COUNTS: Final = """
 import json, sys
 from streams.clock import wall_ms
-from tests.faults.test_clocks import bodies_of_a_minute
-from tests.faults.worker_line import Line
-line = Line()
-line.take(bodies_of_a_minute(), wall_ms())
+from tests.faults.test_clocks import MINUTE_AGO, bodies_of_a_minute
+from tests.faults.worker_line import NOW, Line
+line, begin = Line(), wall_ms()
+shift = (begin - NOW) // 1000 * 1000 if sys.argv[1] == "moves" else 0
+for at, some in enumerate(bodies_of_a_minute(shift)):
+    line.take([some], wall_ms())
+    if at % 100 == 0:
+        line.flush(wall_ms())
 line.flush(wall_ms())
-print(json.dumps([sorted(line.ledger.items()), sorted(line.counted().items())]))
+panes = sorted((pane - shift - MINUTE_AGO) // 1000 for pane in line.counted().elements())
+print(json.dumps([begin, sorted(line.ledger.items()), panes]))
+"""
+
+_SILENCE: Final = """
+import json, sys
+from pathlib import Path
+from streams.clock import ClockSteps, steady_ms, wall_ms
+from streams.timeline import HOUR
+from tests.faults.worker_line import Line, event_at
+steps, line = ClockSteps(), Line()
+line.take([event_at(wall_ms())], wall_ms())
+line.flush(wall_ms())
+before = steady_ms()
+Path(sys.argv[1]).write_text(sys.argv[2])
+step_ms = steps.look()
+if sys.argv[3] == "guard":
+    line.summarizer.intake.clock_stepped(step_ms)
+line.flush(wall_ms())
+print(json.dumps([step_ms, line.progress[-1].partitions[0].idle, steady_ms() - before]))
 """
 
 
-@pytest.mark.parametrize("when", ["2023-11-14 19:13:20", "2023-11-15 01:13:20"],
-                         ids=["D4-faketime-behind", "D4-faketime-ahead"])  # fmt: skip
-def test_a_process_with_another_clock_counts_the_same(repository: Path, when: str) -> None:
-    faketime = shutil.which("faketime")
-    if faketime is None:
-        pytest.skip("D4: no faketime on this machine")
+def told(repository: Path, code: str, clock: Path, *arguments: str, zone: str = "UTC") -> Any:
+    """What a process says whose clock is that of the file."""
+    loaded = library()
+    if loaded is None:
+        pytest.skip("D4: no libfaketime on this machine")
     done = subprocess.run(
-        [faketime, when, sys.executable, "-c", _CHILD],
+        [sys.executable, "-c", code, *arguments],
         cwd=repository,
         capture_output=True,
         text=True,
         timeout=60,
         check=True,
-        env={**os.environ, "TZ": "UTC"},
+        env={**os.environ, **environment(loaded, clock, zone)},
     )
-    line = Line()
-    line.take(bodies_of_a_minute())
-    line.flush()
-    ledger, panes = json.loads(done.stdout.splitlines()[-1])
-    assert dict(ledger) == dict(line.ledger)
-    assert {int(pane): count for pane, count in panes} == dict(line.counted())
+    return json.loads(done.stdout.splitlines()[-1])
+
+
+@pytest.mark.parametrize(
+    ("when", "zone", "events"),
+    [
+        ("2023-11-14 19:13:20", "UTC", "stay"),
+        ("2023-11-15 01:13:20", "UTC", "stay"),
+        ("2024-10-27 02:59:59", "Europe/Berlin", "moves"),
+        ("2024-03-31 01:59:59", "Europe/Berlin", "moves"),
+        ("2016-12-31 23:59:59", "UTC", "moves"),
+        ("2038-01-19 03:14:07", "UTC", "moves"),
+    ],
+    ids=["D4-faketime-behind", "D4-faketime-ahead", "D4-faketime-summer-ends",
+         "D4-faketime-summer-begins", "D4-faketime-leap-second", "D4-faketime-2038"],
+)  # fmt: skip
+def test_a_process_with_another_clock_counts_the_same(
+    repository: Path, tmp_path: Path, when: str, zone: str, events: str
+) -> None:
+    """``stay``: the events are of the true time; ``moves``: of the time that the clock tells."""
+    (tmp_path / "clock").write_text(f"@{when}")
+    begin, ledger, panes = told(repository, _COUNTS, tmp_path / "clock", events, zone=zone)
+    wanted = datetime.fromisoformat(when).replace(tzinfo=ZoneInfo(zone)).timestamp()
+    # Where a local time comes twice, either of them is meant.
+    assert abs(begin / 1000 - wanted) < 60 or abs(begin / 1000 - wanted - 3_600) < 60
+    assert dict(ledger) == {"messages": 1_000, "events": 1_000, "dead": 0, "late": 0, "capped": 0}
+    assert panes == sorted(at * 60 // 1_000 for at in range(1_000))
+
+
+@pytest.mark.parametrize("guard", ["guard", "no-guard"], ids=["D4-set", "D4-set-no-guard"])
+def test_a_process_whose_clock_is_set_forward_calls_nobody_idle(
+    repository: Path, tmp_path: Path, guard: str
+) -> None:
+    clock = tmp_path / "clock"
+    clock.write_text("+0")
+    given = (str(clock), "+1h", guard)
+    step_ms, idle, lasted_ms = told(repository, _SILENCE, clock, *given)
+    assert lasted_ms < TIME.idle_timeout_ms
+    assert HOUR - 1_000 < step_ms < HOUR + TIME.idle_timeout_ms
+    assert idle is (guard == "no-guard")
