@@ -18,37 +18,38 @@ import tempfile
 import time
 import traceback
 from collections.abc import Sequence
-from itertools import groupby
 from pathlib import Path
 from typing import Final
 
 import structlog
 
-from deploy.kafka.server import RealKafka
+from tests.faults.brokers import Brokers
 from tests.faults.cells import Stage, Tier, outcome
 from tests.faults.matrix import CELLS, EXPECTED, Planned, planned
 from tests.faults.outage import outage
+from tests.faults.scene import AS_IT_IS
 from tests.faults.soak import soak
 
 TRIES: Final = 3
 
 
-def run_cell(plan: Planned, kafka: RealKafka, folder: Path, kills: int, seed: int) -> str:
+def run_cell(plan: Planned, brokers: Brokers, folder: Path, kills: int, seed: int) -> str:
     """What is wrong with a run, "" if nothing; prints a line about it. Without its guard a cell has
     `TRIES` seeds to show what is broken then: where a kill falls is a matter of luck."""
     cell, began = plan.cell, time.monotonic()
-    change = Stage(kafka, folder, seed, kills).change if plan.guarded else cell.without
+    change = AS_IT_IS if plan.guarded else cell.without
     run = cell.run if plan.guarded else cell.run_without or cell.run
     for number in range(1 if plan.guarded else TRIES):
-        stage = Stage(kafka, folder, seed + number, kills if plan.guarded else 1, change)
         try:
-            kafka.start()  # if the run before left none
+            faults = kills if plan.guarded else 1
+            stage = Stage(brokers.give(), folder, seed + number, faults, change)
             report = run(stage)
             wrong, said = outcome(cell, report, guarded=plan.guarded), str(report)
             said += "".join(f"; {note}" for note in report.notes)
         except Exception as error:
             # A cell that could not be played out is one that failed, and the next ones still run.
             traceback.print_exc()
+            brokers.discard()
             wrong = said = f"{type(error).__name__}: {error}"
         if not wrong:
             break
@@ -73,26 +74,24 @@ def main(arguments: Sequence[str] | None = None) -> int:
     began = time.monotonic()
     structlog.configure(wrapper_class=structlog.make_filtering_bound_logger(logging.ERROR))
     folder = Path(tempfile.mkdtemp(prefix="driftline-faults-"))
-    if options.outage or options.soak:
-        with RealKafka() as kafka:
-            if options.outage:
-                return outage(kafka, folder, options.seed, options.outage, options.rate)
-            return soak(kafka, folder, options.seed, options.soak)
-    only = set(filter(None, options.only.split(",")))
-    unknown = only - {cell.id for cell in CELLS}
-    if unknown:
-        parser.error(f"no such cells: {', '.join(sorted(unknown))}")
-    plans = [each for each in planned(options.tier) if not only or each.cell.id in only]
-    if options.guarded_only:
-        plans = [each for each in plans if each.guarded]
-    wrong = []
-    for _, runs in groupby(plans, key=lambda each: each.cell.id):
-        # A broker for each cell: one with the logs of a hundred runs takes minutes to come back.
-        with RealKafka() as kafka:
-            for plan in runs:
-                kills = options.kills or plan.cell.kills
-                if run_cell(plan, kafka, folder, kills, options.seed):
-                    wrong.append(plan.name)
+    with Brokers() as brokers:
+        if options.outage:
+            minutes, rate = options.outage, options.rate
+            return outage(brokers.give(), folder, options.seed, minutes, rate)
+        if options.soak:
+            return soak(brokers.give(), folder, options.seed, options.soak)
+        only = set(filter(None, options.only.split(",")))
+        unknown = only - {cell.id for cell in CELLS}
+        if unknown:
+            parser.error(f"no such cells: {', '.join(sorted(unknown))}")
+        plans = [each for each in planned(options.tier) if not only or each.cell.id in only]
+        if options.guarded_only:
+            plans = [each for each in plans if each.guarded]
+        wrong = []
+        for plan in plans:
+            kills = options.kills or plan.cell.kills
+            if run_cell(plan, brokers, folder, kills, options.seed):
+                wrong.append(plan.name)
     seconds = time.monotonic() - began
     guarded = sum(plan.guarded for plan in plans)
     if len(CELLS) != EXPECTED:
