@@ -53,8 +53,7 @@ def learn(panes: Iterable[ArmsPane], settings: CanarySettings) -> ArmVariance:
         # Only who is judged and in which cells is carried on.
         book, cast, (late,) = counted.book, counted.book.cast, counted.late
         with np.errstate(all="ignore"):
-            canary, production = counted.arms.cells[:, 0]
-            seen = differences(canary, production, book.values, cast.starts, cast.owner)
+            seen = differences(counted.arms.cells[:, 0], book.values, cast.starts, cast.owner)
         for at in np.flatnonzero(seen.known & counted.ready[0]).tolist():
             pairs = found.setdefault(cast.parts[at].key, [])
             pairs.append((float(seen.gap[at]), float(seen.weight[at])))

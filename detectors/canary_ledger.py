@@ -198,8 +198,7 @@ def _entered(
     cast, old = book.cast, ledger.tallies
     if not len(cast.parts):
         return ledger
-    canary, production = arms.cells
-    pane = differences(canary, production, book.values, cast.starts, cast.owner)
+    pane = differences(arms.cells, book.values, cast.starts, cast.owner)
     asked = ready & book.judged
     seen = asked & (pane.n > 0) & (pane.m > 0)
     learnt = ledger.learnt

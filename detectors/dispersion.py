@@ -44,24 +44,23 @@ class Differences:
     known: Flags
 
 
-def differences(
-    canary: Counts, production: Counts, values: Floats, starts: Counts, owner: Counts
-) -> Differences:
-    """``canary``, ``production``: counts [..., C] of the cells of all measures, one after the
-    other, that stand for ``values`` [C]; ``starts``: where each measure's begin, [M]; ``owner``:
-    the measure of each cell, [C]."""
-    n, m = np.add.reduceat(canary, starts, axis=-1), np.add.reduceat(production, starts, axis=-1)
-    first = np.add.reduceat(canary * values, starts, axis=-1)
-    usual = np.add.reduceat(production * values, starts, axis=-1)
-    ours, theirs = np.maximum(n, 1).astype(np.float64), np.maximum(m, 1).astype(np.float64)
+def differences(cells: Counts, values: Floats, starts: Counts, owner: Counts) -> Differences:
+    """``cells``: counts of the cells of all measures, one after the other, the canary's and
+    production's, [2, ..., C], that stand for ``values`` [C]; ``starts``: where each measure's
+    begin, [M]; ``owner``: the measure of each cell, [C]."""
+    counts = np.add.reduceat(cells, starts, axis=-1)
+    sums = np.add.reduceat(cells * values, starts, axis=-1)
+    sizes = np.maximum(counts, 1).astype(np.float64)
+    ours, theirs = sizes
     total = ours + theirs
-    centre = (first + usual) / total
-    apart = values - centre.take(owner, axis=-1)
-    squares = np.add.reduceat((canary + production) * (apart * apart), starts, axis=-1)
+    apart = values - ((sums[0] + sums[1]) / total).take(owner, axis=-1)
+    squares = np.add.reduceat((cells[0] + cells[1]) * (apart * apart), starts, axis=-1)
+    n, m = counts
     known = (n > 0) & (m > 0) & (squares > 0)
     spread = np.sqrt(np.where(known, squares, 1.0) / (total - 1.0))
-    gap = (first / ours - usual / theirs) / spread
-    return Differences(n, m, first, gap, ours * (theirs / total), known)
+    means = sums / sizes
+    gap = (means[0] - means[1]) / spread
+    return Differences(n, m, sums[0], gap, ours * (theirs / total), known)
 
 
 @dataclass(frozen=True, slots=True, eq=False)

@@ -57,7 +57,7 @@ def test_money_moved_to_other_bets_stays_the_same() -> None:
 def after(found: Dispersion, ours: list[int], theirs: list[int]) -> Dispersion:
     """One measure of two cells, after a pane."""
     pane = differences(
-        np.array(ours), np.array(theirs), np.array([0.0, 1.0]), np.array([0]), np.array([0, 0])
+        np.array([ours, theirs]), np.array([0.0, 1.0]), np.array([0]), np.array([0, 0])
     )
     return found.step(pane, np.array([True]))
 
