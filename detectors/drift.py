@@ -93,7 +93,7 @@ def step(
     gained = np.exp(np.minimum(gained, bounds.take(dictionary.watch_of)))
     fresh = paid.prior * ((rows > 0) * (share * length_ms)).take(dictionary.watch_of)
     before = state.mass + fresh
-    newer = np.divide(fresh, before, out=np.zeros_like(fresh), where=before > 0)
+    newer = fresh / np.where(before > 0, before, np.inf)
     onset = state.onset + (start_ms - state.onset) * newer
     mass = before * gained
     memory = state.memory * _DECAYS + counts
@@ -137,16 +137,14 @@ def _experts(paid: Payoffs, counts: Floats, memory: Floats) -> Floats:
     seen = np.add.reduceat(memory, starts, axis=1)
     weighed = paid.expert_inflation
     rows = seen / weighed
-    ratio = (memory / weighed.repeat(each) / paid.law + EXPERTS_ROWS) / (
+    ratio = (memory / paid.expert_inflation_of / paid.law + EXPERTS_ROWS) / (
         (rows + EXPERTS_ROWS).repeat(each, axis=1)
     )
     excess = ratio - 1
     variance = np.add.reduceat(excess * excess * paid.law, starts, axis=1)
     most = np.maximum(np.maximum.reduceat(excess, starts, axis=1), 0.0)
     lowest = np.minimum.reduceat(ratio, starts, axis=1)
-    allowed = tolerance(
-        paid.expert_effect, paid.expert_z_square, paid.rows / weighed, variance, most
-    )
+    allowed = tolerance(paid.expert_effect, paid.expert_z_square, paid.expert_rows, variance, most)
     logs = log_payoffs(ratio, lowest.repeat(each, axis=1), allowed.repeat(each, axis=1))
     gained: Floats = np.add.reduceat(logs * counts, starts, axis=1) / weighed
     return gained

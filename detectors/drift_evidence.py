@@ -142,10 +142,13 @@ def readings(
     total = float(mass.sum())
     alarms = {alarm.watch: alarm for alarm in state.alarms}
     found: list[Reading] = []
-    for w, watch in enumerate(watches):
-        share = float(mass[w]) / settings.false_alarms.between_ms
+    figures = zip(
+        watches, mass.tolist(), rows.tolist(), paid.rows.tolist(), state.seen.tolist(), strict=True
+    )
+    for w, (watch, own, here, there, seen) in enumerate(figures):
+        share = own / settings.false_alarms.between_ms
         alarm = alarms.get(w)
-        outcome, reason = _judge(state, paid, w, int(rows[w]), share, alarm, now_ms, settings)
+        outcome, reason = _judge(paid, w, here, seen, share, alarm, now_ms, settings)
         failing = outcome is Outcome.FAIL and alarm is not None
         told = alarm if failing else None
         found.append(
@@ -154,13 +157,13 @@ def readings(
                 watch.aspect,
                 outcome,
                 max(share, 1.0) if told else share,
-                float(mass[w]) / total if total > 0 else 0.0,
+                own / total if total > 0 else 0.0,
                 direction(watch, told, int(normal.dictionary.cells.starts[w])) if told else "",
                 size_in_words(told) if told else "",
                 told.after if told else math.nan,
                 told.since_ms if told else 0,
-                int(rows[w]),
-                int(paid.rows[w]),
+                int(here),
+                int(there),
                 reason,
             )
         )
@@ -252,10 +255,10 @@ def size_in_words(alarm: Alarm) -> str:
 
 
 def _judge(
-    state: DriftState,
     paid: Payoffs,
     w: int,
-    rows: int,
+    rows: float,
+    seen: float,
     share: float,
     alarm: Alarm | None,
     now_ms: int,
@@ -263,19 +266,19 @@ def _judge(
 ) -> tuple[Outcome, str]:
     """No answer is INSUFFICIENT with a reason; it is never PASS."""
     basis = paid.normal.basis[w]
-    watch = paid.normal.dictionary.cells.watches[w]
     if alarm is not None and now_ms <= failing_until_ms(alarm, settings):
-        way = direction(watch, alarm, int(paid.normal.dictionary.cells.starts[w]))
+        cells = paid.normal.dictionary.cells
+        way = direction(cells.watches[w], alarm, int(cells.starts[w]))
         since = np.datetime64(alarm.since_ms, "ms").astype("datetime64[s]")
         return Outcome.FAIL, f"{way}, {size_in_words(alarm)}, since {since}Z; {basis.value}"
     if paid.reasons[w]:
         return Outcome.INSUFFICIENT, paid.reasons[w]
-    if rows == 0:
+    if rows < 1:
         return Outcome.INSUFFICIENT, "no events to judge in this window"
-    if state.seen[w] < settings.min_events:
+    if seen < settings.min_events:
         return (
             Outcome.INSUFFICIENT,
-            f"{int(state.seen[w])} events seen so far, {settings.min_events} needed",
+            f"{int(seen)} events seen so far, {settings.min_events} needed",
         )
     if not math.isfinite(share):
         return Outcome.INSUFFICIENT, "the evidence could not be computed"

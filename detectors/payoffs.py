@@ -96,6 +96,8 @@ class Payoffs:
     cells] (the last index is padding) and ``ln w`` [watches, cells, shapes]. ``hit``, ``miss``:
     ``ln w`` of the bets on cells. ``law``: float64 [cells]; ``rows``: float64 [watches].
     ``prior``: float64 [bets], sums to 1 over a watch, or to 0 if it is not judged in this slot.
+    Of the experts, by watch: ``expert_inflation``, by how much their evidence is divided, and of
+    each cell's watch (``expert_inflation_of``); ``expert_rows``: of the reference, divided by it.
     ``bounded``: whether a pane's evidence is bounded, by watch; ``judged``: whether a watch is
     judged in this slot; ``reasons``: why not, "" if it is."""
 
@@ -109,6 +111,8 @@ class Payoffs:
     expert_effect: float
     expert_z_square: Floats
     expert_inflation: Floats
+    expert_inflation_of: Floats
+    expert_rows: Floats
     bounded: NDArray[np.bool_]
     judged: NDArray[np.bool_]
     reasons: tuple[str, ...]
@@ -210,6 +214,7 @@ def payoffs(normal: Normal, slot: int, settings: DriftSettings) -> Payoffs:
     hit, miss = _on_cells(dictionary, law, known, smallest, settings, inflation, prior)
     sizes = cells.sizes
     judged = np.array([not reason for reason in reasons])
+    highest = _highest(dictionary, inflation)
     _share_out(prior, dictionary, judged)
     return Payoffs(
         normal,
@@ -221,7 +226,9 @@ def payoffs(normal: Normal, slot: int, settings: DriftSettings) -> Payoffs:
         prior,
         settings.minimum_effect,
         special.chdtri(np.maximum(sizes - 1, 1), _EXPERTS_QUANTILE),
-        _highest(dictionary, inflation),
+        highest,
+        highest.repeat(sizes),
+        known / highest,
         np.array([_bounded(basis, settings.burst_bound) for basis in normal.basis]),
         judged,
         reasons,
