@@ -15,12 +15,16 @@ answer is HOLD, and a person decides. Everything else is no answer, and says so.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import ClassVar
 
 from detectors.canary_verdict import CanaryVerdict
+from detectors.column_figures import QUANTILES, quantiles_of
 from detectors.finding import Finding, Outcome
+from detectors.layout import Kind
+from detectors.limits import LATENCY
 from detectors.release import ALL, OTHER, Release, Role
 from detectors.summary import Summaries
 from detectors.verdict import Status
@@ -146,10 +150,13 @@ def observe(track: ReleaseTrack, key: IntervalKey, summaries: Summaries) -> None
     if not newer and track.window_ms and key.length_ms > track.window_ms:
         return
     track.window_start_ms, track.window_ms = key.start_ms, key.length_ms
-    latency = summaries.numeric("latency_ms")
-    if latency is not None and latency.n:
-        track.p95_latency_ms = latency.quantile(0.95)
-        track.p99_latency_ms = latency.quantile(0.99)
+    latency = summaries.layout.index.get((LATENCY, Kind.NUMERIC))
+    if latency is None:
+        return
+    found = quantiles_of(summaries)[:, latency].tolist()
+    if not math.isnan(found[0]):
+        track.p95_latency_ms = found[QUANTILES.index(0.95)]
+        track.p99_latency_ms = found[QUANTILES.index(0.99)]
 
 
 def baseline(releases: Mapping[tuple[str, Role], ReleaseTrack]) -> str:
