@@ -153,6 +153,9 @@ class Intervals:
         """The windows that close or were corrected, in the order of their ends and lengths: the
         intervals of each, and its revision."""
         state = self._state
+        passed = any(aligned(mark, length) > before for length in self._time.windows_ms)
+        if not passed and not state.corrected:
+            return
         ends: dict[tuple[int, int], list[IntervalKey]] = {}
         for key in self.held:
             if key.length_ms in self._time.windows_ms and key.end_ms <= mark:
