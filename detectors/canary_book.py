@@ -98,16 +98,17 @@ class Ends:
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Book:
-    """``bets``: how many each part has, [M]; ``owner``, ``log_part``: of each bet, [B]; ``order``:
-    where each stands among those of ``ranges``, ``shifts`` and ``ends``, one behind the other;
-    ``betting``: the parts that have bets, ``starts``: where those begin, and ``held``: how many
-    each of them has; ``values``: what cells stand for when dispersion
-    is measured, [C]; ``what``: what each part is held to; ``judged``: whether it still is, [M];
-    ``margin``, ``floor``: [M]."""
+    """``bets``: how many each part has, and ``begins``: where they begin, [M]; ``owner``,
+    ``log_part``: of each bet, [B]; ``order``: where each stands among those of ``ranges``,
+    ``shifts`` and ``ends``, one behind the other; ``betting``: the parts that have bets,
+    ``starts``: where those begin, and ``held``: how many each of them has; ``values``: what cells
+    stand for when dispersion is measured, [C]; ``what``: what each part is held to; ``judged``:
+    whether it still is, [M]; ``margin``, ``floor``: [M]."""
 
     cast: Cast
     what: tuple[Judged | None, ...]
     bets: Indices
+    begins: Indices
     owner: Indices
     log_part: Floats
     order: Indices
@@ -139,7 +140,7 @@ def write_book(cast: Cast, what: Sequence[Judged | None], host_effect: float) ->
     bets = np.array([len(some) for some in found], np.int64)
     owner = np.repeat(np.arange(len(bets)), bets)
     flat = [bet for some in found for bet in some]
-    betting = np.flatnonzero(bets)
+    betting, begins = np.flatnonzero(bets), np.cumsum(bets) - bets
     tolerated = [max(held.margin, host_effect) if held is not None else 0.0 for held in what]
     scores = [_values(part) for part in cast.parts]
     largest = np.array([np.abs(score).max() for score in scores])
@@ -155,11 +156,12 @@ def write_book(cast: Cast, what: Sequence[Judged | None], host_effect: float) ->
         cast,
         tuple(what),
         bets,
+        begins,
         owner,
         np.log(np.array([bet.part for bet in flat])),
         np.argsort(np.argsort(kinds, kind="stable"), kind="stable"),
         betting,
-        (np.cumsum(bets) - bets)[betting],
+        begins[betting],
         bets[betting],
         np.concatenate([*scores, np.zeros(0)]),
         _ranges(cast, flat, owner, magnitude),

@@ -69,7 +69,7 @@ class Wealth:
             # Places among the bets of all rows: the first that leads from where a part's begin.
             leading = np.flatnonzero(wealth == best.repeat(held, axis=-1))
             row, part = np.divmod(higher, len(book.bets))
-            begins = row * len(owner) + (book.bets.cumsum() - book.bets)[part]
+            begins = row * len(owner) + book.begins[part]
             leader = leading[leading.searchsorted(begins)]
             since.reshape(-1)[higher] = onset.reshape(-1)[leader]
         return Wealth(wealth, onset, t + bet_on, evidence, peak, since)

@@ -38,6 +38,8 @@ from detectors.layout import (
 from detectors.sketch import RELATIVE_ERROR, Sketch
 
 _SQUARE_ERROR = 2 * RELATIVE_ERROR
+_EVENTS = HEADERS.index(Header.FAILED)
+"""The headers before it count events."""
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -187,7 +189,8 @@ class Summaries:
     @property
     def events(self) -> int:
         """All events: predictions, labels, scores and outcomes."""
-        return int(self.vector[: HEADERS.index(Header.FAILED)].sum())
+        # As a list: of so few numbers that is a third of what their sum as an array takes.
+        return sum(self.vector[:_EVENTS].tolist())
 
     def numeric(self, name: str) -> NumericSummary | None:
         """The numeric column of that name, or None if the layout has none."""
