@@ -11,7 +11,7 @@ from streams.model_state import decode_state, encode_state
 from streams.outputs import Outputs
 from streams.timeline import NEVER, PartitionTime
 from streams.wire import UNCOUNTED, PartitionProgress, Progress
-from tests.unit.streams.test_judge import WALL_MS, Bench, events
+from tests.unit.streams.judge_bench import WALL_MS, Bench, events
 
 
 def report(
