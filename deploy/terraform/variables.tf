@@ -79,3 +79,36 @@ variable "boards" {
   type        = string
   default     = ""
 }
+
+variable "alerting" {
+  description = "Folder with rules.yaml as `driftline grafana build` writes it: deploy/grafana/provisioning/alerting of this version; \"\" for no rules."
+  type        = string
+  default     = ""
+}
+
+variable "hook_url" {
+  description = "Where Grafana finds driftline's hook: grafana.hook_url."
+  type        = string
+  default     = "http://serve:8780/v1/hooks/grafana"
+}
+
+variable "hook_secret" {
+  description = "Signs what Grafana sends to the hook; \"\" for no hook."
+  type        = string
+  default     = ""
+  sensitive   = true
+}
+
+variable "pagerduty_key" {
+  description = "Integration key for critical rules; \"\" for none."
+  type        = string
+  default     = ""
+  sensitive   = true
+}
+
+variable "slack_url" {
+  description = "Incoming webhook for the other rules; \"\" for none."
+  type        = string
+  default     = ""
+  sensitive   = true
+}

@@ -7,7 +7,7 @@ terraform {
     }
     grafana = {
       source  = "grafana/grafana"
-      version = ">= 3.0.0, < 5.0.0"
+      version = ">= 4.10.0, < 5.0.0"
     }
   }
 }
