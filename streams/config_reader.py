@@ -299,6 +299,9 @@ class Written:
 def overlay(tree: Node | None, wanted: Any, parts: Sequence[str], value: Written) -> Node:
     """``tree`` with ``value`` put at ``parts``; names of settings match in either case.
 
+    A shell takes no variable with a dot in its name, so below a mapping of texts a name in capitals
+    stands for one with dots: ``SASL_PASSWORD`` for ``sasl.password``.
+
     Raises `OverrideError` where a part names nothing.
     """
     if not parts:
@@ -321,7 +324,8 @@ def overlay(tree: Node | None, wanted: Any, parts: Sequence[str], value: Written
     inner = next((v for w in wants if (v := _mapping_value(w)) is not None), None)
     if inner is not None:
         base = tree if isinstance(tree, Fields) else Fields({}, {}, value.where)
-        key = next((k for k in base.fields if k.lower() == part.lower()), part)
+        name = part.lower().replace("_", ".") if inner is str and part.isupper() else part
+        key = next((k for k in base.fields if k.lower() == name.lower()), name)
         return _with(base, key, overlay(base.fields.get(key), inner, rest, value), value.where)
     element = next((e for w in wants if (e := _element(w)) is not None), None)
     if element is not None and _INDEX.match(part):

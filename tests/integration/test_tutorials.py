@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import shlex
 import subprocess
 from collections.abc import Iterator
@@ -15,7 +16,7 @@ import yaml
 
 from streams.cli import app
 from streams.config import build_config
-from streams.yaml_file import parse_yaml
+from streams.yaml_file import Fields, parse_yaml
 from tests.command_tree import commands
 from tests.contract.test_pull_deployers import condition_holds, documents
 from tests.integration.test_line import free_port
@@ -98,6 +99,14 @@ def test_what_cannot_be_run_here_is_at_least_valid_shell(page: Path) -> None:
             command = [BASH, "-n", "-c", block.text]
             done = subprocess.run(command, capture_output=True, check=False)
             assert done.returncode == 0, f"{page.name}:{block.line}: {done.stderr.decode()}"
+
+
+@every_page
+def test_variables_that_are_exported_have_names_that_a_shell_and_driftline_take(page: Path) -> None:
+    for block in blocks(page):
+        for name in re.findall(r"^export (.+?)=", block.text, re.MULTILINE):
+            assert re.fullmatch(r"[A-Za-z_]\w*", name), f"{page.name}:{block.line}: {name}"
+            build_config(Fields({}, {}, page.name), {name: "x"})
 
 
 @every_page

@@ -165,6 +165,22 @@ def test_variables_override_the_file_by_type(tmp_path: Path) -> None:
     assert config.store.password == "@: {not yaml"
 
 
+def test_a_name_with_dots_is_given_in_capitals_as_shells_take_it(tmp_path: Path) -> None:
+    config = loaded(
+        tmp_path,
+        "kafka: {bootstrap: 'k:1', properties: {sasl.username: file, ssl.ca.location: ca.crt}}",
+        DRIFTLINE__KAFKA__PROPERTIES__SASL_USERNAME="shell",
+        DRIFTLINE__KAFKA__PROPERTIES__SASL_PASSWORD="secret",
+        **{"DRIFTLINE__KAFKA__PROPERTIES__ssl.endpoint.identification.algorithm": "https"},
+    )
+    assert config.kafka.properties == {
+        "sasl.username": "shell",
+        "sasl.password": "secret",
+        "ssl.ca.location": "ca.crt",
+        "ssl.endpoint.identification.algorithm": "https",
+    }
+
+
 @pytest.mark.parametrize(
     ("name", "value", "said"),
     [
