@@ -115,12 +115,13 @@ def _with_broker(config: Config) -> Config:
 def _looks(
     config: Config, config_path: Path | None, environ: Mapping[str, str]
 ) -> list[tuple[str, str, Look]]:
+    answered: list[bool] = []
     return [
         ("secrets", "files", lambda: secret_checks(config, config_path)),
         ("machine", "disk", lambda: _folders(config)),
-        *_kafka_looks(config),
+        *_kafka_looks(config, answered),
         ("references", "files", lambda: reference_file_checks(config.references)),
-        ("references", "topic", lambda: _references(config)),
+        ("references", "topic", lambda: _references(config) if answered else []),
         ("store", "store", lambda: store_checks(config.store, wall_ms)),
         ("receivers", "receivers", lambda: receiver_checks(config, environ)),
         ("receivers", "deployers", lambda: rollback_checks(config)),
@@ -135,11 +136,10 @@ def _folders(config: Config) -> list[Check]:
     return [folder_check(folder) for folder in folders]
 
 
-def _kafka_looks(config: Config) -> list[tuple[str, str, Look]]:
-    """The broker, and if it answers the rest: one line says that it does not."""
+def _kafka_looks(config: Config, answered: list[bool]) -> list[tuple[str, str, Look]]:
+    """The broker, and if it has ``answered`` the rest: one line says that it does not."""
     kafka = config.kafka
     known: dict[str, int] = {}
-    answered: list[bool] = []
 
     def broker() -> list[Check]:
         if kafka.bootstrap == EMBEDDED:
@@ -194,7 +194,7 @@ def _kafka_looks(config: Config) -> list[tuple[str, str, Look]]:
 
 def _references(config: Config) -> list[Check]:
     kafka = config.kafka
-    if kafka.bootstrap == EMBEDDED or not (config.models or config.references.files):
+    if not (config.models or config.references.files):
         return []
     properties = {**results_consumer(kafka, "doctor"), **READER_SETTINGS}
     with ReferenceBook(

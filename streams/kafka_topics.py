@@ -5,6 +5,7 @@ Whatever is wrong becomes a `KafkaProblem` whose text is one line: what, where, 
 
 from __future__ import annotations
 
+import re
 import socket
 import time
 from collections.abc import Iterable, Mapping
@@ -30,12 +31,19 @@ _RESOLVE, _SSL, _AUTHENTICATION = (
     KafkaError._SSL,  # noqa: SLF001
     KafkaError._AUTHENTICATION,  # noqa: SLF001
 )
+_PREFIX = re.compile(r"^Failed to create [\w ]+: ")
+_VALUE = re.compile(r'value "[^"]*"')
+"""What librdkafka quotes of a property: it may be a secret in the wrong place."""
 
 log = structlog.get_logger()
 
 
 class KafkaProblem(Exception):
     """Kafka cannot be used as configured."""
+
+
+class BadProperties(KafkaProblem):
+    """The client refuses its properties before it asks anybody."""
 
 
 class NoBroker(KafkaProblem):
@@ -79,7 +87,7 @@ def check_broker(
     else after ``timeout_ms``. On the embedded broker missing topics come into being.
     """
     seen = _Errors()
-    client = AdminClient(kafka.admin(settings, seen.note))
+    client = _admin_client(settings, seen)
     partitions = _partitions(client, settings, seen, timeout_ms)
     missing = [name for name in topics if name not in partitions]
     if missing and settings.embedded:
@@ -105,7 +113,7 @@ def ensure_topics(
     topics itself; here they are only called into being.
     """
     seen = _Errors()
-    client = AdminClient(kafka.admin(settings, seen.note))
+    client = _admin_client(settings, seen)
     if settings.embedded:
         check_broker(settings, wanted, timeout_ms)
         return ()
@@ -140,6 +148,17 @@ class _Errors:
     def hopeless(self) -> bool:
         """Whether trying again cannot help: a human has to change something."""
         return _AUTHENTICATION in self.codes or self.tls()
+
+
+def _admin_client(settings: KafkaSettings, seen: _Errors) -> AdminClient:
+    try:
+        return AdminClient(kafka.admin(settings, seen.note))
+    except KafkaException as error:
+        said = _PREFIX.sub("", error.args[0].str())
+        raise BadProperties(
+            f"kafka.properties make no client ({_VALUE.sub('a value', said)}):"
+            " set what is missing, or correct them"
+        ) from None
 
 
 def _partitions(

@@ -313,6 +313,20 @@ def test_json_has_every_check_and_the_exit_code_says_the_worst(tmp_path: Path) -
     assert by_area["kafka"]["todo"]
 
 
+def test_a_missing_password_of_kafka_is_named_once() -> None:
+    properties = '{"security.protocol": "sasl_plaintext", "sasl.mechanisms": "SCRAM-SHA-256"}'
+    given = config(
+        KAFKA__BOOTSTRAP="127.0.0.1:1",
+        KAFKA__PROPERTIES=properties,
+        MODELS="{fraud: {}}",
+        STORE__URL="http://127.0.0.1:1",
+    )
+    (check,) = [c for c in diagnose(lambda: given, None, {}) if c.area in ("kafka", "references")]
+    assert check.level is Level.WRONG
+    assert "sasl.username and sasl.password must be set" in check.what
+    assert check.todo == "set what is missing, or correct them"
+
+
 def test_problems_of_kafka_say_what_to_do_apart() -> None:
     text = "no Kafka at h:1 (connection refused): start it, or correct kafka.bootstrap"
     (check,) = examine([("kafka", "broker", raises(KafkaProblem(text)))])

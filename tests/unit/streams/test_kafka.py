@@ -17,7 +17,7 @@ from structlog.testing import capture_logs
 from streams import faust_broker, kafka
 from streams.kafka import KafkaSettings, Transactions, embedded_at
 from streams.kafka_log import REPEAT_S, KafkaLog
-from streams.kafka_topics import NoBroker, WrongAddress, check_broker
+from streams.kafka_topics import BadProperties, NoBroker, WrongAddress, check_broker
 
 REAL = KafkaSettings("broker-1:9092,broker-2:9092")
 EMBEDDED = KafkaSettings(embedded_at("127.0.0.1:40001"))
@@ -181,6 +181,30 @@ def test_no_broker_is_one_clear_line() -> None:
     assert str(raised.value) == (
         f"no Kafka at 127.0.0.1:{port} (connection refused): start it, or correct kafka.bootstrap"
     )
+
+
+@pytest.mark.parametrize(
+    ("properties", "said"),
+    [
+        (
+            {"security.protocol": "sasl_plaintext", "sasl.mechanisms": "SCRAM-SHA-512"},
+            "kafka.properties make no client (sasl.username and sasl.password must be set):"
+            " set what is missing, or correct them",
+        ),
+        (
+            {"security.protocol": "hunter2"},
+            "kafka.properties make no client (Invalid a value for configuration property"
+            ' "security.protocol"): set what is missing, or correct them',
+        ),
+    ],
+)
+def test_properties_that_make_no_client_are_said_without_their_values(
+    properties: dict[str, str], said: str
+) -> None:
+    settings = KafkaSettings("127.0.0.1:1", properties=properties)
+    with capture_logs(), pytest.raises(BadProperties) as raised:
+        check_broker(settings, timeout_ms=300)
+    assert str(raised.value) == said
 
 
 def test_a_server_that_is_no_kafka_is_told_from_none() -> None:
