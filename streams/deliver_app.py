@@ -17,7 +17,7 @@ from sinks.control import ControlBoard
 from sinks.deployers.receiver import build_deployers
 from sinks.receivers import build_receivers
 from streams.clock import wall_ms
-from streams.control_reader import ControlReader
+from streams.control_reader import control_reader
 from streams.deliver_agent import DeliverAgent
 from streams.deliver_topics import DeliverTopics
 from streams.faust_app import at_once, make_app, on_assignment, run_app, table, topic
@@ -89,7 +89,7 @@ def run(config: Config) -> int:
 
     registry = new_registry()
     with (
-        ControlReader(make_consumer, board, config.kafka.topic(CONTROL)) as reader,
+        control_reader(make_consumer, board, config.kafka.topic(CONTROL)) as reader,
         metrics_port(config.metrics, registry),
     ):
         reader.wait_read()

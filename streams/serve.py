@@ -40,7 +40,7 @@ from sinks.verdict_board import VerdictBoard
 from streams.api_publisher import KafkaPublisher
 from streams.clock import wall_ms
 from streams.config import Config
-from streams.control_reader import ControlReader
+from streams.control_reader import control_reader
 from streams.errors import UnavailableError, UserError
 from streams.internal_topics import CONTROL, VERDICTS
 from streams.kafka import results_consumer
@@ -258,7 +258,7 @@ def run(config: Config) -> int:
         raise UserError(str(error)) from None
     board = ControlBoard(config.fleet.max_rollbacks_per_hour, config.policy.automation)
     topic = config.kafka.topic(CONTROL)
-    with ControlReader(lambda: Consumer(properties), board, topic) as reader:
+    with control_reader(lambda: Consumer(properties), board, topic) as reader:
         operations = Operations(
             board=board,
             read=lambda: reader.read,
