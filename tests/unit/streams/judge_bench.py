@@ -4,12 +4,11 @@ from __future__ import annotations
 
 import json
 from collections.abc import Sequence
-from dataclasses import dataclass
 from typing import cast
 
-import confluent_kafka
 import numpy as np
 import pyarrow as pa
+from confluent_kafka import Message
 
 from detectors.canary_rules import CanarySettings
 from detectors.drift_settings import DriftSettings
@@ -44,29 +43,6 @@ SETTINGS = JudgeSettings(
 )
 LIMITS_ALONE = EvidenceSettings(DriftSettings(enabled=False), CanarySettings(enabled=False))
 WALL_MS = 1_700_000_000_000
-
-
-@dataclass(frozen=True, slots=True)
-class Written:
-    """A message, with the methods of confluent-kafka's that are called."""
-
-    at: int
-    body: bytes
-
-    def topic(self) -> str:
-        return "t"
-
-    def partition(self) -> int:
-        return 0
-
-    def offset(self) -> int:
-        return self.at
-
-    def value(self) -> bytes:
-        return self.body
-
-    def headers(self) -> None:
-        return None
 
 
 Event = dict[str, object]
@@ -125,8 +101,8 @@ class Bench:
         )
         worker.intake.assign(("t", 0), 1, NEVER, WALL_MS)
         lines = [json.dumps(event).encode() for event in some]
-        messages = [Written(i, line) for i, line in enumerate(lines)]
-        worker.take(cast("list[confluent_kafka.Message]", messages), WALL_MS)
+        messages = [Message("t", 0, i, value=line) for i, line in enumerate(lines)]
+        worker.take(messages, WALL_MS)
         self.newest_ms = max(self.newest_ms, *(cast("int", event["ts"]) for event in some))
         outputs = Outputs()
         for record in worker.flush(self.wall_ms, {}):

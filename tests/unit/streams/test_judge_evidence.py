@@ -191,7 +191,7 @@ def pairs_at(at_ms: int, worse: int, better: int) -> PairDelta:
         "m",
         WALL_MS,
         {("2", "1", pane): counts},
-        {(("2", Role.SHADOW), pane): halves, (("1", Role.PRODUCTION), pane): halves},
+        {(("2", Role.SHADOW), pane, ""): halves, (("1", Role.PRODUCTION), pane, ""): halves},
     )
     return delta
 

@@ -7,7 +7,7 @@ from typing import Any, cast
 
 import confluent_kafka
 import pytest
-from confluent_kafka import TopicPartition
+from confluent_kafka import Message, TopicPartition
 from prometheus_client import CollectorRegistry
 
 from streams.cardinality import Limits
@@ -19,7 +19,6 @@ from streams.summarize import Worker
 from streams.summarizer import Summarizer, SummarizeSettings
 from streams.timeline import DAY, TimeSettings
 from streams.wire import PartitionProgress, Progress, decode
-from tests.faults.test_worker_model import Record
 
 TOPIC = "in"
 NOW_MS = 1_700_000_000_000
@@ -33,7 +32,8 @@ class OneMessage:
 
     def __init__(self, stands: int, end: int) -> None:
         self._stands, self._end = stands, end
-        self._waiting = [Record((TOPIC, 0), 0, b'{"ts":%d,"model":"m","version":"1"}' % NOW_MS)]
+        body = b'{"ts":%d,"model":"m","version":"1"}' % NOW_MS
+        self._waiting = [Message(TOPIC, 0, 0, value=body)]
         self.progress: list[PartitionProgress] = []
 
     def subscribe(self, topics: Sequence[str], on_assign: Any, **_: Any) -> None:
@@ -55,7 +55,7 @@ class OneMessage:
     def assign(self, places: list[TopicPartition]) -> None:
         """There is one partition, from its start."""
 
-    def consume(self, count: int, timeout: float) -> list[Record]:
+    def consume(self, count: int, timeout: float) -> list[Message]:
         taken, self._waiting = self._waiting, []
         return taken
 
