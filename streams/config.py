@@ -120,6 +120,10 @@ class Config(BaseModel):
     grafana: GrafanaSettings = GrafanaSettings()
     models: Mapping[str, ModelSettings] = {}
 
+    def followed_models(self) -> tuple[str, ...]:
+        """Models that the configuration names: followed, however many others came before them."""
+        return tuple(dict.fromkeys((*self.limits.always_models, *self.models)))
+
     def model(self, name: str) -> ModelSettings:
         """The settings of one model: its own, or those for all."""
         own = self.models.get(name)

@@ -236,8 +236,17 @@ class Worker:
     ) -> None:
         if not partitions or self._closing:
             return  # closing, the group may still give us some: a client that closes has no answers
-        consumer.assign(self._starts(partitions))
-        log.info("partitions assigned", count=len(partitions))
+        try:
+            starts = self._starts(partitions)
+        except KafkaException:
+            if not self._stopping():
+                raise
+            # Told to stop before a broker had answered. Nothing was read of these, so there is
+            # nothing to commit; the next worker asks again.
+            self._drop(partitions)
+            starts = []
+        consumer.assign(starts)
+        log.info("partitions assigned", count=len(starts))
 
     def _on_revoke(
         self, consumer: confluent_kafka.Consumer, partitions: list[TopicPartition]
@@ -314,11 +323,6 @@ class Worker:
         return start.offset
 
 
-def always_models(config: Config) -> tuple[str, ...]:
-    """Models that the configuration names are followed, however many others came before them."""
-    return tuple(dict.fromkeys((*config.limits.always_models, *config.models)))
-
-
 def worker_name() -> str:
     """A name no other worker has, also not the one this process replaces."""
     return f"{os.uname().nodename}-{os.getpid()}-{uuid.uuid4().hex[:8]}"
@@ -353,7 +357,7 @@ def run(config: Config) -> int:
             config.inputs,
             config.time,
             config.summarize,
-            replace(config.limits, always_models=always_models(config)),
+            replace(config.limits, always_models=config.followed_models()),
             config.events,
             book.of,
             kafka.partitions,

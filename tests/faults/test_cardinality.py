@@ -29,7 +29,6 @@ from streams.inputs import InputFormat, InputSettings
 from streams.internal_topics import INTAKE, SUMMARIES
 from streams.metrics_summarize import SummarizeMetrics
 from streams.sampling import SampleSettings
-from streams.summarize import always_models
 from streams.summarizer import Summarizer, SummarizeSettings, named_codec
 from streams.timeline import NEVER, TimeSettings
 from streams.wire import Delta, decode, unpack
@@ -238,7 +237,7 @@ def test_a_listed_model_is_followed_though_the_cap_is_full(guard: bool) -> None:
         None,
         {"DRIFTLINE__MODELS": "{vip: {}}", "DRIFTLINE__LIMITS__ALWAYS_MODELS": "[star]"},
     )
-    always = always_models(config) if guard else ()
+    always = config.followed_models() if guard else ()
     limits = Limits(models=5, always_models=always)
     flood = [body(f"flood-{i}") for i in range(50)]
     line = flooded(limits, [*flood, *[body("vip")] * 40, *[body("star")] * 20])

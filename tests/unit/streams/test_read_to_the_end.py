@@ -7,7 +7,7 @@ from typing import Any, cast
 
 import confluent_kafka
 import pytest
-from confluent_kafka import Message, TopicPartition
+from confluent_kafka import KafkaError, KafkaException, Message, TopicPartition
 from prometheus_client import CollectorRegistry
 
 from streams.cardinality import Limits
@@ -74,17 +74,8 @@ class OneMessage:
         """The group is left."""
 
 
-@pytest.mark.parametrize(
-    ("stands", "end", "idle", "lag"),
-    [(1, 1, True, 0), (2, 2, True, 0), (1, 3, False, 2)],
-    ids=["read", "the-mark-of-a-commit-behind-it", "an-open-transaction-behind-it"],
-)
-def test_a_partition_is_idle_when_its_client_stands_at_its_end(
-    stands: int, end: int, idle: bool, lag: int
-) -> None:
-    kafka = OneMessage(stands, end)
-    registry = CollectorRegistry()
-    Worker(
+def worker(kafka: OneMessage, registry: CollectorRegistry) -> Worker:
+    return Worker(
         Summarizer(
             (InputSettings(TOPIC),),
             TIME,
@@ -102,7 +93,38 @@ def test_a_partition_is_idle_when_its_client_stands_at_its_end(
         [TOPIC],
         lambda name: name,
         metrics=SummarizeMetrics(registry),
-    ).run(lambda: len(kafka.progress) > 20)
+    )
+
+
+@pytest.mark.parametrize(
+    ("stands", "end", "idle", "lag"),
+    [(1, 1, True, 0), (2, 2, True, 0), (1, 3, False, 2)],
+    ids=["read", "the-mark-of-a-commit-behind-it", "an-open-transaction-behind-it"],
+)
+def test_a_partition_is_idle_when_its_client_stands_at_its_end(
+    stands: int, end: int, idle: bool, lag: int
+) -> None:
+    kafka = OneMessage(stands, end)
+    registry = CollectorRegistry()
+    worker(kafka, registry).run(lambda: len(kafka.progress) > 20)
     assert kafka.progress[-1].idle is idle
     labels = {"topic": TOPIC, "partition": "0"}
     assert registry.get_sample_value("driftline_input_lag_messages", labels) == lag
+
+
+class NeverAnswers(OneMessage):
+    """Gives partitions whose offsets it never tells."""
+
+    def committed(self, places: list[TopicPartition], timeout: float) -> list[TopicPartition]:
+        raise KafkaException(KafkaError(KafkaError._TIMED_OUT))
+
+    def assign(self, places: list[TopicPartition]) -> None:
+        self.assigned = places
+
+
+def test_who_is_told_to_stop_before_offsets_are_known_ends_well_and_owns_nothing() -> None:
+    kafka = NeverAnswers(0, 1)
+    asked = iter([False, True])
+    worker(kafka, CollectorRegistry()).run(lambda: next(asked, True))
+    assert kafka.assigned == []
+    assert kafka.progress == []

@@ -236,7 +236,9 @@ def test_who_stops_commits_nothing_that_was_read_after_what_could_not_be_stored(
         stored.insert(table, columns)
 
     consumer.before = {1: lambda: busy.wait(LONG_S), 2: stop.set}
-    store_type(consumer, insert, QUICK).run(stop.is_set)
+    # Pauses that who stops must cut short: no second try, and no waiting for one.
+    slow = replace(QUICK, first_pause_ms=60_000, longest_pause_ms=60_000)
+    store_type(consumer, insert, slow).run(stop.is_set)
     committed, kept = list(consumer.commits), stored.offsets()
     release.set()
     assert len(tries) == 1
