@@ -29,7 +29,7 @@ from confluent_kafka.admin import AdminClient, TopicDescription  # type: ignore[
 
 from streams.intake import Place
 from streams.internal_topics import EPOCHS
-from streams.kafka import KafkaSettings, admin
+from streams.kafka import KafkaSettings
 from streams.patience import CALL_S, patiently
 
 log = structlog.get_logger()
@@ -71,15 +71,12 @@ NO_EPOCHS: Final = EpochSource()
 
 
 def source_of(
-    kafka: KafkaSettings, make_reader: Callable[[], confluent_kafka.Consumer]
+    kafka: KafkaSettings, client: AdminClient, make_reader: Callable[[], confluent_kafka.Consumer]
 ) -> EpochSource:
     """Of a broker as it is configured. ``make_reader``: see `read_epochs`."""
     if kafka.embedded:
         return NO_EPOCHS
-    topic = kafka.topic(EPOCHS)
-    return EpochSource(
-        ask_broker(AdminClient(admin(kafka))), partial(read_epochs, make_reader, topic)
-    )
+    return EpochSource(ask_broker(client), partial(read_epochs, make_reader, kafka.topic(EPOCHS)))
 
 
 def ask_broker(client: AdminClient) -> AskIds:

@@ -31,6 +31,11 @@ _RETURN_S = _ANSWER_S + 3.0
 log = structlog.get_logger()
 
 
+def _always() -> bool:
+    """Nothing speaks against it."""
+    return True
+
+
 class Output:
     """``internal``: the full name of a topic; ``stop``: whether to give up waiting for a broker."""
 
@@ -62,10 +67,18 @@ class Output:
         """Whether there are offsets that were refused and may be accepted later."""
         return bool(self._uncommitted)
 
-    def write(self, records: Sequence[OutgoingRecord], offsets: Sequence[TopicPartition]) -> bool:
-        """Whether it is done; if not, none of it ever happened."""
+    def write(
+        self,
+        records: Sequence[OutgoingRecord],
+        offsets: Sequence[TopicPartition],
+        confirmed: Callable[[], bool] = _always,
+    ) -> bool:
+        """Whether it is done; if not, none of it ever happened. ``confirmed`` is asked as late as
+        can be, while nothing is committed, and may wait for the broker."""
         if self._transactional:
-            return self._transact(records, offsets)
+            return self._transact(records, offsets, confirmed)
+        if not confirmed():
+            return False
         self._write_plainly(records, offsets)
         return True
 
@@ -75,7 +88,10 @@ class Output:
             self._uncommitted.pop((partition.topic, partition.partition), None)
 
     def _transact(
-        self, records: Sequence[OutgoingRecord], offsets: Sequence[TopicPartition]
+        self,
+        records: Sequence[OutgoingRecord],
+        offsets: Sequence[TopicPartition],
+        confirmed: Callable[[], bool],
     ) -> bool:
         """Whether the transaction was committed; if not, it never happened."""
         try:
@@ -88,6 +104,10 @@ class Output:
                 send = self._producer.send_offsets_to_transaction
                 bounded(partial(send, list(offsets), group, _ANSWER_S), _RETURN_S)
             reached("summarize.sent")
+            if not confirmed():
+                if not self._abort():
+                    self._begin_again()
+                return False
             bounded(partial(self._producer.commit_transaction, _ANSWER_S), _RETURN_S)
             reached("summarize.committed")
         except KafkaException as error:
@@ -114,15 +134,18 @@ class Output:
         if self._refused > _MOST_REFUSALS or not (ended or cause.txn_requires_abort()):
             raise error
         log.warning("transaction refused, reading again", error=cause.name())
-        if not ended:
-            try:
-                bounded(partial(self._producer.abort_transaction, _ANSWER_S), _RETURN_S)
-            except KafkaException as worse:
-                log.warning("transaction not aborted", error=worse.args[0].name())
-                ended = True
-        if ended:
+        if ended or not self._abort():
             self._begin_again()
             log.warning("producer replaced", error=cause.name())
+
+    def _abort(self) -> bool:
+        """Whether the producer can be used again."""
+        try:
+            bounded(partial(self._producer.abort_transaction, _ANSWER_S), _RETURN_S)
+        except KafkaException as error:
+            log.warning("transaction not aborted", error=error.args[0].name())
+            return False
+        return True
 
     def _begin_again(self) -> None:
         """A new producer in the place of one that was fenced or got no answer."""

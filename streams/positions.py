@@ -16,6 +16,7 @@ from dataclasses import dataclass
 import confluent_kafka
 import structlog
 from confluent_kafka import TopicPartition
+from confluent_kafka.admin import AdminClient
 
 from streams.intake import Place
 from streams.kafka import StartAt
@@ -41,7 +42,9 @@ def _never(_: Place) -> str:
 class Positions:
     """``start``: where a partition begins in which nothing was ever committed; ``stop``: whether to
     give up waiting for a broker; ``noted``: the id of the topic that a partition was last read
-    under, where nothing is committed any more ("" if it never was)."""
+    under, where nothing is committed any more ("" if it never was); ``lister``: who is asked for
+    the partitions of a topic. Not the consumer in one of its callbacks: with confluent-kafka 2.16
+    the next callback of the same call then ends the process."""
 
     def __init__(
         self,
@@ -49,11 +52,13 @@ class Positions:
         start: StartAt,
         stop: Callable[[], bool],
         noted: Callable[[Place], str] = _never,
+        lister: AdminClient | None = None,
     ) -> None:
         self._consumer = consumer
         self._start = start
         self._stop = stop
         self._noted = noted
+        self._lister = lister or consumer
         self._began: dict[Place, int] = {}
         self._committed: set[Place] = set()
 
@@ -111,7 +116,7 @@ class Positions:
 
         def ask(seconds: float) -> None:
             nonlocal count
-            count = len(self._consumer.list_topics(topic, timeout=seconds).topics[topic].partitions)
+            count = len(self._lister.list_topics(topic, timeout=seconds).topics[topic].partitions)
 
         patiently(ask, self._stop)
         return count

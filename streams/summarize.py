@@ -25,6 +25,7 @@ from typing import TYPE_CHECKING
 import confluent_kafka
 import structlog
 from confluent_kafka import KafkaError, KafkaException, Message, TopicPartition
+from confluent_kafka.admin import AdminClient
 
 from streams.batches import MOST_WAIT_S, Batches
 from streams.bounded_call import NeverReturnedError
@@ -37,6 +38,7 @@ from streams.intake import Place, decode_clock, decode_topic_id
 from streams.internal_topics import PAIRS, REFERENCES, SHADOWS, topic_specs
 from streams.kafka import (
     StartAt,
+    admin,
     input_consumer,
     producer,
     results_consumer,
@@ -90,6 +92,7 @@ class Worker:
         metrics: SummarizeMetrics | None = None,
         start: StartAt = StartAt.EARLIEST,
         epochs: EpochSource = NO_EPOCHS,
+        lister: AdminClient | None = None,
     ) -> None:
         self._metrics = metrics
         self._summarizer = summarizer
@@ -108,7 +111,7 @@ class Worker:
         self._failed = False
         self._closing = False
         self._epochs = Epochs(epochs, self._stopping)
-        self._positions = Positions(consumer, start, self._stopping, self._epochs.noted)
+        self._positions = Positions(consumer, start, self._stopping, self._epochs.noted, lister)
 
     def run(self, stop: Callable[[], bool]) -> None:
         """Read and flush until ``stop`` says so; then flush what was read and leave the group."""
@@ -196,8 +199,9 @@ class Worker:
             log.warning("clock_was_set", by_ms=step_ms)
             self._summarizer.intake.clock_stepped(step_ms)
         intake = self._summarizer.intake
-        began_in = {topic: each.topic_id for (topic, _), each in intake.partitions.items()}
-        unchanged = self._epochs.unchanged(began_in)
+        # What was read since the last flush may be the middle of another topic of that name.
+        ids = {topic: each.topic_id for (topic, _), each in intake.partitions.items()}
+        unchanged = self._epochs.unchanged(ids)
         left = self._left()
         at_end = {place: count == 0 for place, count in left.items()}
         records = self._summarizer.flush(self._clock_ms(), at_end)
@@ -205,8 +209,7 @@ class Worker:
         offsets = self._summarizer.offsets()
         if not records and not offsets and not self._output.waiting:
             return True
-        # What was read since the last flush may be the middle of another topic of that name.
-        if not unchanged() or not self._output.write(records, offsets):
+        if not self._output.write(records, offsets, unchanged):
             self._summarizer.forget()
             if self._metrics is not None:
                 self._metrics.refused()
@@ -313,10 +316,8 @@ class Worker:
         """Where to read a partition of an input topic from, which is the one of this id."""
         place, was = (committed.topic, committed.partition), decode_topic_id(committed.metadata)
         start = self._positions.begin(place, committed.offset, was, topic_id)
-        is_noted = was == topic_id
-        self._summarizer.intake.partitions[place].begin(
-            start.offset, start.lost, topic_id, is_noted
-        )
+        intake = self._summarizer.intake.partitions[place]
+        intake.begin(start.offset, start.lost, topic_id, is_noted=was == topic_id)
         if start.lost:
             first = max(committed.offset, -1)
             self._summarizer.lost(place, first, start.lost, self._clock_ms())
@@ -335,7 +336,7 @@ def run(config: Config) -> int:
     check_broker(kafka, topics)
     ensure_topics(kafka, topic_specs(kafka))
     stop = stop_signals()
-    name = worker_name()
+    name, client = worker_name(), AdminClient(admin(kafka))
     make_reader = partial(
         confluent_kafka.Consumer, {**results_consumer(kafka, "references"), **READER_SETTINGS}
     )
@@ -376,7 +377,8 @@ def run(config: Config) -> int:
             between_flushes=between_flushes,
             metrics=SummarizeMetrics(registry),
             start=kafka.start,
-            epochs=source_of(kafka, make_reader),
+            epochs=source_of(kafka, client, make_reader),
+            lister=client,
         )
         if config.summarize.compiled:
             warm_up()

@@ -118,7 +118,7 @@ def dies_at_refused_commit() -> None:
     """summarize, without transactions: offsets that are refused are the end."""
     from streams.output import Output
 
-    def write(self: Any, records: Any, offsets: Any) -> bool:
+    def write(self: Any, records: Any, offsets: Any, _: Any) -> bool:
         self._produce(records)
         self._producer.flush(30)
         if offsets:
