@@ -133,7 +133,7 @@ def retention_passed(stage: Stage) -> Report:
     with _scene(stage) as scene, scene.traffic:
         worker = scene.start("summarize")
         worker.wait_ready()
-        time.sleep(2)
+        scene.wait_committed()
         worker.kill()
         scene.bury("summarize")
         time.sleep(1)
