@@ -4,12 +4,12 @@ Its offsets begin anew, and nothing else tells. As a rule committed offsets go w
 a broker that dies meanwhile keeps them, and so does a commit that comes late; and a worker that
 reads on gets no error where the new topic has as many messages as it had read of the old one. All
 three were seen on a Kafka 4 with librdkafka 2.16. So the id (KIP-516) goes with each committed
-offset, in its metadata; a worker looks before each flush whether its topics are still those it
+offset, in its metadata; a worker looks before each commit whether its topics are still those it
 began with; and for offsets that are gone, the compacted topic ``epochs`` keeps the id that each
 partition was last read under, written in the transaction of the first offset under it.
 
 Where brokers disagree for a moment because one of them has not heard of the new topic yet, the
-change is noticed by the next flush. A broker without ids (before 2.8, and the embedded one, which
+change is noticed at the next commit. A broker without ids (before 2.8, and the embedded one, which
 deletes no topics) is taken at its word.
 """
 

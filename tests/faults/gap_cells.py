@@ -271,7 +271,7 @@ CELLS: Final = (
     Cell(
         "B7 frozen",
         "the same while a worker hangs: its position is one that the new topic has",
-        "before each flush the ids of the topics are compared with those that reading began in",
+        "before each commit the ids of the topics are compared with those that reading began in",
         made_again_while_frozen,
         Change("takes-names-for-topics"),
         ("lost",),

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from types import SimpleNamespace
 from typing import cast
 
 import confluent_kafka
 import pytest
 from confluent_kafka import KafkaError, KafkaException, TopicPartition
+from confluent_kafka.admin import AdminClient
 
 from streams.kafka import StartAt
 from streams.positions import Beginning, Positions
@@ -98,3 +100,18 @@ def test_a_group_that_is_new_begins_where_it_is_told_to() -> None:
     for noted in ("", "one"):
         at = positions(Broker(2, 20), StartAt.LATEST, noted)
         assert at.begin(PLACE, -1001, "", "one") == Beginning(20)
+
+
+class Lister:
+    """What Positions asks of a client that is not the consumer."""
+
+    def list_topics(self, topic: str, timeout: float) -> SimpleNamespace:
+        return SimpleNamespace(topics={topic: SimpleNamespace(partitions={0: None, 1: None})})
+
+
+def test_the_consumer_is_not_asked_for_the_partitions_of_a_topic_which_would_end_its_own_call() -> (
+    None
+):
+    consumer = cast("confluent_kafka.Consumer", Broker(0, 20))  # has no answer
+    lister = cast("AdminClient", Lister())
+    assert Positions(consumer, StartAt.EARLIEST, bool, lister=lister).partitions_of("t") == 2
