@@ -13,14 +13,16 @@ from detectors.finding import Finding, Outcome
 from detectors.layout import Layout
 from detectors.release import Release, Role
 from detectors.summary import Summaries
-from detectors.table import reference_of, summarize_table
+from detectors.table import reference_from_table, reference_of, summarize_table
 from detectors.thresholds import (
     Against,
+    Asked,
     Comparison,
     Detector,
     Limit,
     Place,
     ThresholdSettings,
+    judge_all,
     judge_columns,
 )
 
@@ -55,6 +57,36 @@ def test_a_score_that_falls_beyond_its_limit_fails() -> None:
     assert finding.critical
     assert finding.decides
     assert finding.statistic == pytest.approx(1, abs=0.2)
+
+
+def test_comparisons_of_all_kinds_are_judged_together_as_they_are_one_by_one() -> None:
+    def rows(n: int, mean: float) -> Any:
+        topics = RNG.choice(
+            ["a", "b", "c", "new"], n, p=[0.5, 0.3, 0.1 + mean / 10, 0.1 - mean / 10]
+        )
+        scores = RNG.normal(mean, 1, n)
+        return pa.table({"scores.quality": scores, "features.topic": topics})
+
+    reference = reference_from_table("m", rows(4_000, 0.0).slice(0, 3_900), "some")
+    production, *canaries = (summarize_table(rows(500, mean), reference) for mean in (0, 0.5, -0.5))
+    narrow = summarize_table(rows(500, 0.5).drop_columns(["features.topic"]), reference)
+    unbinned = [summarize_table(rows(500, mean)) for mean in (0.0, 1.0)]
+    against = reference.summaries
+    limits = (worse(), Limit(Detector.PSI, 0.01, "*", Against.REFERENCE))
+    settings = ThresholdSettings(limits=limits)
+    comparisons = [
+        Comparison(production, against, "reference:r", Against.REFERENCE),
+        Comparison(unbinned[1], unbinned[0], "production:1", Against.PRODUCTION),
+        Comparison(narrow, production, "production:1", Against.PRODUCTION),
+        *(Comparison(one, against, "reference:r", Against.REFERENCE) for one in canaries),
+        *(Comparison(one, production, "production:1", Against.PRODUCTION) for one in canaries),
+    ]
+    together = judge_all(settings, [Asked(comparison, PLACE) for comparison in comparisons])
+    alone = [judge_columns(settings, comparison, PLACE) for comparison in comparisons]
+    assert [list(map(repr, found)) for found in together] == [
+        list(map(repr, found)) for found in alone
+    ]
+    assert {finding.outcome for found in together for finding in found} == set(Outcome)
 
 
 def test_a_score_that_rises_does_not_fail() -> None:
