@@ -36,7 +36,8 @@ from detectors.thresholds import Detector
 from sinks.clickhouse import StoreSettings, connect, insert_columns
 from sinks.row_messages import RowMessages
 from sinks.rows import to_columns
-from sinks.schema import FINDINGS, Table
+from sinks.schema import FINDINGS
+from sinks.table import Table
 from streams import internal_topics
 from streams.store_batch import Batch
 from streams.store_loop import Store, StoreRoleSettings, rare_collections

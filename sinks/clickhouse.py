@@ -16,7 +16,8 @@ from pydantic import ConfigDict
 
 from sinks.errors import Permanent, Retryable
 from sinks.rows import Row, to_columns
-from sinks.schema import DATABASE, TABLES, Table
+from sinks.schema import DATABASE, TABLES
+from sinks.table import Table
 
 if TYPE_CHECKING:
     from clickhouse_connect.driver.client import Client

@@ -17,7 +17,7 @@ import pyarrow as pa
 from msgspec.structs import astuple
 
 from sinks.rows import ARROW_TYPES, MAX_TIME_MS, RowsRefused, to_columns
-from sinks.schema import Column, Table
+from sinks.table import Column, Table
 
 Record = Any
 """One row, as an object with a field for each column."""

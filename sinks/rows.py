@@ -15,7 +15,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from sinks.errors import Permanent
-from sinks.schema import Column, Table
+from sinks.table import Column, Table
 
 Row = Mapping[str, Any]
 

@@ -23,7 +23,7 @@ from sinks.embedded_store import EmbeddedStore
 from sinks.errors import Permanent, Retryable
 from sinks.http_face import HttpFace, HttpFaceSettings
 from sinks.migrations import apply_retention, create_reader, migrate
-from sinks.schema import Table
+from sinks.table import Table
 from streams.config import Config
 from streams.errors import UnavailableError
 from streams.internal_topics import topic_specs

@@ -14,7 +14,7 @@ import pyarrow as pa
 
 from sinks.row_messages import Record, RowMessages
 from sinks.rows import RowsRefused
-from sinks.schema import Table
+from sinks.table import Table
 
 Place = tuple[str, int]
 """Topic and partition."""

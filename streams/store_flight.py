@@ -17,7 +17,7 @@ from typing import Protocol
 import pyarrow as pa
 
 from sinks.errors import Retryable
-from sinks.schema import Table
+from sinks.table import Table
 from streams.failpoints import reached
 from streams.store_batch import Place
 

@@ -42,8 +42,8 @@ from sinks.schema import (
     REFERENCES,
     VERDICTS,
     WINDOWS,
-    Table,
 )
+from sinks.table import Table
 from streams import internal_topics
 from streams.clock import wall_ms
 from streams.failpoints import reached

@@ -31,8 +31,8 @@ from sinks.schema import (
     REFERENCES,
     VERDICTS,
     WINDOWS,
-    Table,
 )
+from sinks.table import Table
 from streams import audit_command, evidence_command
 from streams.config import Config
 from streams.deliver import DeliverSettings, new_state, on_verdict

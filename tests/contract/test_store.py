@@ -15,6 +15,7 @@ import pytest
 from sinks.clickhouse import RetentionSettings, insert
 from sinks.embedded_store import EmbeddedStore, StoreLocked, StoreUnavailable
 from sinks.errors import Permanent
+from sinks.fed_tables import FED
 from sinks.http_face import HttpFace
 from sinks.migrations import (
     Migration,
@@ -26,7 +27,8 @@ from sinks.migrations import (
     shipped_migrations,
 )
 from sinks.rows import RowsRefused
-from sinks.schema import EVENTS, FED, FINDINGS, STORED_AT, TABLES, VERDICTS, WINDOWS, Table
+from sinks.schema import EVENTS, FINDINGS, STORED_AT, TABLES, VERDICTS, WINDOWS
+from sinks.table import Table
 
 if TYPE_CHECKING:
     from clickhouse_connect.driver.client import Client

@@ -9,8 +9,10 @@ from typing import Any
 import pytest
 
 from sinks.embedded_store import EmbeddedStore
+from sinks.fed_tables import FED
 from sinks.migrations import migrate, shipped_migrations
-from sinks.schema import AUDIT, FED, FINDINGS, INTAKE, VERDICTS, WINDOWS, Table
+from sinks.schema import AUDIT, FINDINGS, INTAKE, VERDICTS, WINDOWS
+from sinks.table import Table
 
 SHIPPED = shipped_migrations()
 ROWS: Mapping[Table, Mapping[str, Any]] = {

@@ -30,8 +30,8 @@ from sinks.schema import (
     REFERENCES,
     VERDICTS,
     WINDOWS,
-    Table,
 )
+from sinks.table import Table
 from streams.backtest import Line, Policy
 from streams.backtest_outcome import Budget, Truth
 from streams.config import Config, load_config

@@ -16,7 +16,8 @@ from confluent_kafka import Message, TopicPartition
 from sinks.clickhouse import StoreSettings, connect, insert_columns
 from sinks.errors import Permanent, Retryable
 from sinks.migrations import Migration, parse_migration
-from sinks.schema import DEAD_LETTERS, INTAKE, Table
+from sinks.schema import DEAD_LETTERS, INTAKE
+from sinks.table import Table
 from streams.store_loop import Store, StoreRoleSettings
 from tests.faults.store_fault_switch import Switch
 

@@ -22,7 +22,8 @@ import pytest
 from sinks.clickhouse import connect
 from sinks.errors import Permanent
 from sinks.migrations import migrate
-from sinks.schema import DEAD_LETTERS, INTAKE, Table
+from sinks.schema import DEAD_LETTERS, INTAKE
+from sinks.table import Table
 from streams.store_loop import Store
 from tests.faults.store_fault_switch import Mode, Switch
 from tests.faults.store_scene import (

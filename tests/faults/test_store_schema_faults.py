@@ -13,7 +13,8 @@ import pytest
 
 from sinks.clickhouse import connect
 from sinks.migrations import shipped_migrations
-from sinks.schema import FINDINGS, TABLES, VERDICTS, Column, Table
+from sinks.schema import FINDINGS, TABLES, VERDICTS
+from sinks.table import Column, Table
 from streams.store_loop import Store
 from tests.faults.store_scene import (
     AT_MS,

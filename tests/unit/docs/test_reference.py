@@ -11,7 +11,9 @@ import pytest
 import typer.main
 
 from docs.generate import generated, main
-from sinks.schema import FED, TABLES, Table
+from sinks.fed_tables import FED
+from sinks.schema import TABLES
+from sinks.table import Table
 from streams.cli import app
 from streams.config import Config, build_config
 from streams.config_meanings import all_meanings, meanings, settings_below

@@ -11,7 +11,8 @@ from hypothesis import strategies as st
 
 from sinks.row_messages import RowMessages
 from sinks.rows import MAX_TIME_MS, RowsRefused, to_columns
-from sinks.schema import EVENTS, FINDINGS, TABLES, WINDOWS, Table
+from sinks.schema import EVENTS, FINDINGS, TABLES, WINDOWS
+from sinks.table import Table
 
 _TEXT = st.text(max_size=8)
 _NATURAL = st.integers(0, 2**64 - 1)

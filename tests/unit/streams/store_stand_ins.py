@@ -10,7 +10,7 @@ from typing import Any, Literal
 import pyarrow as pa
 from confluent_kafka import KafkaError, KafkaException, Message, TopicPartition
 
-from sinks.schema import Table
+from sinks.table import Table
 from streams import internal_topics
 from streams.store_loop import StoreRoleSettings
 

@@ -10,7 +10,8 @@ import pytest
 from confluent_kafka import Message, TopicPartition
 
 from sinks.errors import Permanent, Retryable
-from sinks.schema import DEAD_LETTERS, Table
+from sinks.schema import DEAD_LETTERS
+from sinks.table import Table
 from streams.store_loop import Store
 from tests.unit.streams.store_stand_ins import (
     DEAD,

@@ -8,7 +8,8 @@ import pytest
 from confluent_kafka import KafkaError, Message, TopicPartition
 
 from sinks.errors import Permanent, Retryable
-from sinks.schema import DEAD_LETTERS, INTAKE, TABLES, Table
+from sinks.schema import DEAD_LETTERS, INTAKE, TABLES
+from sinks.table import Table
 from streams import internal_topics
 from streams.store_loop import STORED, Store, StoreRoleSettings
 from tests.unit.streams.store_stand_ins import (
