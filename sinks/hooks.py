@@ -15,7 +15,7 @@ import hashlib
 import hmac
 import os
 from base64 import b64encode
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Any, ClassVar, Final, TypeVar
 
@@ -200,12 +200,8 @@ def grafana_genuine(
     timestamp in Unix seconds. Several secrets, by white space, are all tried. A signature without
     a timestamp is none: it could be played again for ever. Raises NoSecret."""
     stamp = headers.get(GRAFANA_TIMESTAMP, "")
-    given = headers.get(GRAFANA_SIGNATURE, "").encode("utf-8", "surrogateescape")
-    genuine = False
-    for secret in settings.grafana.read("hooks.grafana", environ).split():
-        said = stamp.encode("utf-8", "surrogateescape") + b":" + body
-        wanted = hmac.new(secret.encode(), said, hashlib.sha256).hexdigest().encode()
-        genuine |= hmac.compare_digest(given, wanted)
+    secrets = settings.grafana.read("hooks.grafana", environ)
+    genuine = _signed(headers.get(GRAFANA_SIGNATURE, ""), f"{stamp}:", body, secrets, _hex)
     return genuine and _recent(stamp, settings, now_ms)
 
 
@@ -220,13 +216,31 @@ def mlflow_genuine(
     ``delivery.timestamp.body``. Raises NoSecret."""
     stamp = headers.get("x-mlflow-timestamp", "")
     delivery = headers.get("x-mlflow-delivery-id", "")
-    given = headers.get("x-mlflow-signature", "").encode("utf-8", "surrogateescape")
-    said = f"{delivery}.{stamp}.".encode("utf-8", "surrogateescape") + body
-    genuine = False
-    for secret in settings.mlflow.read("hooks.mlflow", environ).split():
-        mac = hmac.new(secret.encode(), said, hashlib.sha256).digest()
-        genuine |= hmac.compare_digest(given, b"v1," + b64encode(mac))
+    given = headers.get("x-mlflow-signature", "")
+    secrets = settings.mlflow.read("hooks.mlflow", environ)
+    genuine = _signed(given, f"{delivery}.{stamp}.", body, secrets, _versioned_base64)
     return genuine and _recent(stamp, settings, now_ms)
+
+
+def _signed(
+    given: str, before: str, body: bytes, secrets: str, written: Callable[[bytes], bytes]
+) -> bool:
+    """Whether ``given`` is the HMAC-SHA256 over ``before`` and ``body`` under one of ``secrets``,
+    as it is ``written``. All are tried, so that it takes as long whichever fits."""
+    said = before.encode("utf-8", "surrogateescape") + body
+    genuine = False
+    for secret in secrets.split():
+        wanted = written(hmac.new(secret.encode(), said, hashlib.sha256).digest())
+        genuine |= hmac.compare_digest(given.encode("utf-8", "surrogateescape"), wanted)
+    return genuine
+
+
+def _hex(mac: bytes) -> bytes:
+    return mac.hex().encode()
+
+
+def _versioned_base64(mac: bytes) -> bytes:
+    return b"v1," + b64encode(mac)
 
 
 def _recent(stamp: str, settings: HookSettings, now_ms: int) -> bool:
