@@ -244,9 +244,7 @@ class Worker:
         except KafkaException:
             if not self._stopping():
                 raise
-            # Told to stop before a broker had answered. Nothing was read of these, so there is
-            # nothing to commit; the next worker asks again.
-            self._drop(partitions)
+            self._drop(partitions)  # told to stop before a broker had answered; nothing was read
             starts = []
         consumer.assign(starts)
         log.info("partitions assigned", count=len(starts))

@@ -11,9 +11,10 @@ import pytest
 
 from detectors.finding import Finding, Outcome
 from detectors.layout import Layout
+from detectors.reference import reference_from_table
 from detectors.release import Release, Role
 from detectors.summary import Summaries
-from detectors.table import reference_from_table, reference_of, summarize_table
+from detectors.table import reference_of, summarize_table
 from detectors.thresholds import (
     Against,
     Asked,
