@@ -29,7 +29,8 @@ STATUS_CODES: Final = {
 
 
 class BoardMetrics(Collector):
-    """Collects from a board; ``ready`` says whether it has read everything there is."""
+    """Collects from a board; ``ready`` says whether it has read everything there is.
+    ``most_releases``: with series of their own."""
 
     def __init__(
         self,
@@ -37,7 +38,9 @@ class BoardMetrics(Collector):
         now_ms: Callable[[], int],
         max_age_ms: int,
         ready: Callable[[], bool],
+        most_releases: int = MAX_RELEASES,
     ) -> None:
+        self._most_releases = most_releases
         self._board = board
         self._now_ms = now_ms
         self._max_age_ms = max_age_ms
@@ -51,7 +54,7 @@ class BoardMetrics(Collector):
         for status, count in self._board.counts(now_ms, self._max_age_ms).items():
             by_status.add_metric([status.value], count)
         yield by_status
-        total, shown = self._board.answers(now_ms, self._max_age_ms, None, MAX_RELEASES)
+        total, shown = self._board.answers(now_ms, self._max_age_ms, None, self._most_releases)
         labels = ["model", "version", "role"]
         status_of = GaugeMetricFamily(
             "driftline_release_status",

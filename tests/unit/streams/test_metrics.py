@@ -15,7 +15,7 @@ from prometheus_client.parser import text_string_to_metric_families
 
 from detectors.release import Release, Role
 from detectors.verdict import Status, Verdict
-from sinks.board_metrics import BoardMetrics
+from sinks.board_metrics import MAX_RELEASES, BoardMetrics
 from sinks.errors import Permanent, Retryable
 from sinks.verdict_board import VerdictBoard
 from streams import metrics_port as port_module
@@ -277,6 +277,21 @@ def verdict(model: str) -> Verdict:
         further_events=None,
         further_ms=None,
         upstream=(),
+    )
+
+
+@pytest.mark.parametrize("most", [MAX_RELEASES, 10**9], ids=["H6-guard", "H6-no-guard"])
+def test_series_of_releases_are_bounded_and_what_is_left_out_is_said(most: int) -> None:
+    registry = CollectorRegistry()
+    board = VerdictBoard(10_000, 300_000)
+    for number in range(2_000):
+        board.update(verdict(f"model-{number}"), NOW)
+    registry.register(BoardMetrics(board, lambda: NOW, 300_000, lambda: True, most))
+    found = samples(registry)
+    guarded = most == MAX_RELEASES
+    assert (len(found) < 3 * MAX_RELEASES + 50) is guarded
+    assert found["driftline_releases_left_out", frozenset()] == (
+        2_000 - MAX_RELEASES if guarded else 0
     )
 
 
