@@ -248,7 +248,7 @@ def line(
             processes,
             start,
         )
-        until(lambda: _answers(api), 40, "serve is ready")
+        until(lambda: _answers(api), 120, "serve is ready")
         yield here
 
 
