@@ -9,6 +9,7 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Mapping
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -163,6 +164,22 @@ def test_no_value_of_a_variable_breaks_out(
         if f"${{{variable}:" in query.sql:
             for value in ("'", "\\", "\\'", "') OR 1=1 --", "%27", "", "\x00", "ü" * 1000):
                 ask(filled, query, seen, {**VALUES, variable: value})
+
+
+@pytest.mark.parametrize("guard", [True, False], ids=["H7-guard", "H7-no-guard"])
+def test_a_value_that_is_half_a_condition_finds_nothing(
+    filled: EmbeddedStore, seen: Range, guard: bool
+) -> None:
+    """Without the guard (the value stands in the statement as it is) it finds all models."""
+    value = "nobody' OR 'a' = 'a"
+    place = "decodeURLComponent('${model:percentencode}')"
+    tables = [q for q in QUERIES if place in q.sql and q.shown.get("type") == "table"]
+    found = 0
+    for query in tables:
+        naive = replace(query, sql=query.sql.replace(place, f"'{value}'"))
+        found += len(ask(filled, query if guard else naive, seen, {**VALUES, "model": value}).rows)
+    assert tables
+    assert (found == 0) is guard
 
 
 def test_every_query_is_bounded() -> None:
