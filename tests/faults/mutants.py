@@ -145,13 +145,14 @@ def keeps_groups_whole() -> None:
 
 
 def answers_when_closing() -> None:
-    """summarize: partitions that the group gives while the worker closes are taken."""
+    """summarize: partitions that the group gives while the worker closes are taken, whatever was
+    said about stopping."""
     from streams.summarize import Worker
 
     on_assign = Worker._on_assign
 
     def eager(self: Any, *given: Any) -> None:
-        self._closing = False
+        self._closing, self._stop = False, bool
         on_assign(self, *given)
 
     setattr(Worker, "_on_assign", eager)  # noqa: B010
