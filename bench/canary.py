@@ -68,6 +68,7 @@ CASES = (
     Case("errors 1% to 1.2%", ERRORS, Harm(errors=1.2)),
     Case("errors 1% to 1.5%", ERRORS, Harm(errors=1.5)),
     Case("errors 1% to 2%", ERRORS, Harm(errors=2.0)),
+    Case("all latencies +5%", TAIL, Harm(slower=1.05)),
     Case("all latencies +10%", TAIL, Harm(slower=1.10)),
     Case("slow events 1% to 1.5%", TAIL, Harm(slow_share=0.015)),
     Case("slow events 1% to 2%", TAIL, Harm(slow_share=0.02)),

@@ -9,6 +9,9 @@ tilt of its tolerance:
 - *shifts*: that normal scores along the cells of a level are shifted beyond a tolerated shift, and
   that there are more events at an end of the scale than this shift explains.
 
+On a tail both are made: a canary that is slower in all it does shows in every quantile a little,
+which the odds of exceeding one quantile do not add up.
+
 All bets of a release stand one after the other in flat arrays, so that a pane is settled in some
 operations on arrays, however many columns there are.
 """
@@ -30,10 +33,12 @@ Indices = NDArray[np.int64]
 
 RATE_FACTORS = (1.1, 1.25, 1.5, 2.0, 3.0, 5.0, 10.0)
 TAIL_LEVELS = (0.5, 0.9, 0.95, 0.99, 0.998)
-TAIL_FACTORS = ((1.2, 1.7), (1.2, 2.0), (1.15, 1.5, 2.5), (1.2, 1.5, 2.2, 4.0), (1.5, 3.0))
+TAIL_FACTORS = ((1.4,), (1.3,), (1.15, 1.5, 2.5), (1.2, 1.5, 2.2, 4.0), (1.5, 3.0))
 """Of the odds of exceeding each level. Few bets, for each costs the others money."""
 CATEGORY_FACTORS = (1.25, 2.0)
 SHIFTS = tuple(0.8 * 0.5**i for i in range(5))
+TAIL_SHIFTS = (3, 4)
+"""Which of the shifts are bet on in tails: small ones. A larger one soon shows in the odds."""
 _END_FACTORS = (2.0, 5.0)
 _ENDS = (0.01, 0.05)
 _ABOUT = 1.25
@@ -85,17 +90,20 @@ def rate_bets(harm: Direction) -> list[RangeBet]:
     return [RangeBet(1, 2, f, sign, 0.0, part) for sign in signs for f in RATE_FACTORS]
 
 
-def tail_bets(harm: Direction) -> list[RangeBet]:
-    """On the odds of exceeding each of the levels. What is let pass is in the cells already: the
-    canary's values are shrunk by it before they are pooled."""
+def tail_bets(harm: Direction) -> list[RangeBet | ShiftBet]:
+    """On the odds of exceeding each of the levels, and on a shift of all. What is let pass is in
+    the cells already: the canary's values are shrunk by it before they are pooled."""
     signs = signs_of(harm)
-    part = 1.0 / (len(signs) * sum(map(len, TAIL_FACTORS)))
+    part = 1.0 / (len(signs) * (len(TAIL_SHIFTS) + sum(map(len, TAIL_FACTORS))))
     cells = len(TAIL_LEVELS) + 1
     return [
-        RangeBet(level + 1, cells, factor, sign, 0.0, part)
-        for sign in signs
-        for level, factors in enumerate(TAIL_FACTORS)
-        for factor in factors
+        *(ShiftBet(sign, shift, part) for sign in signs for shift in TAIL_SHIFTS),
+        *(
+            RangeBet(level + 1, cells, factor, sign, 0.0, part)
+            for sign in signs
+            for level, factors in enumerate(TAIL_FACTORS)
+            for factor in factors
+        ),
     ]
 
 

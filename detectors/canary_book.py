@@ -52,10 +52,10 @@ class Ranges:
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Shifts:
-    """Bets on levels. ``owner``: the parts, [L]; ``cells``: their cells in the flat vector, [C];
-    ``starts``: of each part among these, [L]; ``level_of``: [C]; ``weights``: e to the tilt, and to
-    the tilt with each shift, [rows, C]; ``largest``: the largest logarithm of those of a part by
-    size, [rows, L].
+    """Bets on levels, and those on shifts of tails. ``owner``: the parts, [L]; ``cells``: their
+    cells in the flat vector, [C]; ``starts``: of each part among these, [L]; ``level_of``: [C];
+    ``weights``: e to the tilt, and to the tilt with each shift, [rows, C]; ``largest``: the largest
+    logarithm of those of a part by size, [rows, L].
 
     Of bets on shifts: ``part``: that they are on; ``place``: of their row and level among
     [rows, L]; the signed ``shift``; ``magnitude``: the largest logarithm in a bet, for rounding.
@@ -141,7 +141,9 @@ def write_book(cast: Cast, what: Sequence[Judged | None], host_effect: float) ->
     owner = np.repeat(np.arange(len(bets)), bets)
     flat = [bet for some in found for bet in some]
     betting, begins = np.flatnonzero(bets), np.cumsum(bets) - bets
-    tolerated = [max(held.margin, host_effect) if held is not None else 0.0 for held in what]
+    tolerated = [
+        _tolerated(part, held, host_effect) for part, held in zip(cast.parts, what, strict=True)
+    ]
     scores = [_values(part) for part in cast.parts]
     largest = np.array([np.abs(score).max() for score in scores])
     magnitude = np.array(
@@ -186,6 +188,13 @@ def _bets(part: Part, held: Judged, host_effect: float) -> Sequence[RangeBet | S
             return level_bets(held.harm, part.basis.shares)
         case Measure.CATEGORIES:
             return category_bets(part.basis.shares, held, host_effect)
+
+
+def _tolerated(part: Part, held: Judged | None, host_effect: float) -> float:
+    """The shift of normal scores that is let pass; that of tails is in their cells already."""
+    if held is None or part.measure is Measure.TAIL:
+        return 0.0
+    return max(held.margin, host_effect)
 
 
 def _values(part: Part) -> Floats:

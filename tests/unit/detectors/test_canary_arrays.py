@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 
 from detectors.canary_bets import (
     SHIFTS,
+    TAIL_LEVELS,
     EndBet,
     RangeBet,
     ShiftBet,
@@ -21,7 +22,7 @@ from detectors.canary_bets import (
     tail_bets,
 )
 from detectors.canary_book import Book, write_book
-from detectors.canary_cast import RATE, TAIL_CELLS, Basis, Part, cast_of
+from detectors.canary_cast import RATE, Basis, Part, cast_of
 from detectors.canary_counts import reader_of
 from detectors.canary_evidence import log_e_values, running
 from detectors.canary_rules import Judged, Measure
@@ -49,7 +50,7 @@ def scene(seed: int) -> tuple[Book, list[Basis]]:
     generator = np.random.default_rng(seed)
     many = tuple(generator.dirichlet(np.full(21, 2.0)).tolist())
     few = tuple(generator.dirichlet(np.full(3, 2.0)).tolist())
-    tail = Basis(tuple([1 / TAIL_CELLS] * TAIL_CELLS), shrink=1.1)
+    tail = Basis(tuple(np.diff((0.0, *TAIL_LEVELS, 1.0)).tolist()), shrink=1.1)
     parts = [
         (held("a", Measure.LEVEL, Direction.BOTH, 0.2), Basis(many)),
         (held("b", Measure.LEVEL, Direction.DOWN, 0.0), Basis(few)),
@@ -79,7 +80,8 @@ def matrices(book: Book, at: int, basis: Basis) -> tuple[Floats, Floats]:
         case _:
             bets = list(rate_bets(what.harm))
     scores = normal_scores(np.array(basis.shares))
-    tolerated = max(what.margin, HOST)
+    # Of a tail the values are shrunk by it.
+    tolerated = 0.0 if what.measure is Measure.TAIL else max(what.margin, HOST)
     ratios, tilts = [], []
     for bet in bets:
         match bet:
