@@ -311,7 +311,8 @@ def _from_npm(source: NpmPackages, target: Path) -> None:
     target.mkdir()
     options = (
         *("--ignore-scripts", "--no-audit", "--no-fund", "--no-save", "--loglevel=error"),
-        *("--fetch-retries=1", "--fetch-retry-maxtimeout=5000", "--fetch-timeout=30000"),
+        *("--fetch-retries=1", "--fetch-timeout=30000"),
+        *("--fetch-retry-mintimeout=1000", "--fetch-retry-maxtimeout=5000"),
     )
     _run(npm, "install", *options, "--prefix", str(target), *source.packages)
 
