@@ -93,7 +93,7 @@ def broker_frozen(step: str, stage: Stage) -> Report:
         finally:
             stage.kafka.resume()
         scene.report.kills += 1
-        return finish_alive(scene, worker)
+        return finish_alive(scene, or_successor(scene, worker))
 
 
 def rebalance_storm(stage: Stage) -> Report:

@@ -72,7 +72,7 @@ def retention_while_running(stage: Stage) -> Report:
     with _scene(stage) as scene, scene.traffic:
         worker = scene.start("summarize")
         worker.wait_ready()
-        time.sleep(2)
+        scene.wait_committed()
         worker.send(signal.SIGSTOP)
         time.sleep(4)
         scene.traffic.flush()
