@@ -52,6 +52,9 @@ def set_up(role: str, level: str, log_format: str) -> None:
 
 def start(role: str, config: Path | None, level: str, log_format: str) -> Config:
     """What every role begins with: its settings, its logs, and a broker that it can ask."""
+    from streams.heap import keep_flat
+
+    keep_flat()
     settings = load_settings(config)
     set_up(role, level, log_format)
     try:

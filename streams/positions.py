@@ -83,22 +83,22 @@ class Positions:
         if committed < 0 and place in self._committed:
             # Offsets go with their topic: this is another one of the same name.
             return self._made_again(place)
-        if committed < 0:
-            return Beginning(self._first(place))
-        self._committed.add(place)
+        if committed >= 0:
+            self._committed.add(place)
+        wanted = committed if committed >= 0 else self._first(place)
         low, high = self._watermarks(place)
-        if committed < low:
+        if wanted < low:
             log.error(
                 "messages deleted before they were read",
                 topic=place[0],
                 partition=place[1],
-                first=committed,
+                first=wanted,
                 until=low,
             )
-            return Beginning(low, low - committed)
-        if committed > high:
+            return Beginning(low, low - wanted)
+        if wanted > high:
             return self._made_again(place)
-        return Beginning(committed)
+        return Beginning(wanted)
 
     def _made_again(self, place: Place) -> Beginning:
         log.error("topic made again", topic=place[0], partition=place[1])

@@ -317,7 +317,7 @@ class Worker:
         intake = self._summarizer.intake.partitions[place]
         intake.begin(start.offset, start.lost, topic_id, is_noted=was == topic_id)
         if start.lost:
-            first = max(committed.offset, -1)
+            first = max(committed.offset, -1) if start.lost < 0 else start.offset - start.lost
             self._summarizer.lost(place, first, start.lost, self._clock_ms())
         return start.offset
 

@@ -57,6 +57,15 @@ def test_latest_is_the_end_once_and_then_the_same_offset_until_something_is_comm
     assert at.begin(PLACE, -1001) == Beginning(20)
 
 
+def test_what_is_deleted_before_anything_was_committed_is_said_too() -> None:
+    broker = Broker(0, 20)
+    at = positions(broker)
+    assert at.begin(PLACE, -1001) == Beginning(0)
+    broker.low = 12
+    for _ in range(2):  # until it is committed
+        assert at.begin(PLACE, -1001) == Beginning(12, 12)
+
+
 def test_a_broker_that_is_away_is_asked_again() -> None:
     assert positions(Broker(0, 20, silent=3)).begin(PLACE, 7) == Beginning(7)
 
