@@ -58,7 +58,7 @@ class Positions:
         self._start = start
         self._stop = stop
         self._noted = noted
-        self._lister = lister or consumer
+        self._lister = consumer if lister is None else lister  # not `or`: an idle client is false
         self._began: dict[Place, int] = {}
         self._committed: set[Place] = set()
 
