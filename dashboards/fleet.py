@@ -40,6 +40,14 @@ def fleet(database: str) -> dashboard.Dashboard:
         "Open its drift",
         address(DRIFT, model="model", version="version", role="role", column="worst_column"),
     )
+    how_it_stands = {
+        "worst": Shown("percentunit", LIMIT, width=90, decimals=0),
+        "worst_column": Shown(link=drift_link),
+        "budget": Shown("percentunit", LIMIT, width=90, decimals=0),
+        "incidents": Shown(
+            "none", NEVER, width=90, link=("Open the incidents", address(INCIDENTS))
+        ),
+    }
     return build(
         frame,
         [
@@ -100,15 +108,7 @@ def fleet(database: str) -> dashboard.Dashboard:
                             ),
                             "status": Shown(words=True, width=100),
                             "releases": Shown("none", width=90),
-                            "worst": Shown("percentunit", LIMIT, width=90, decimals=0),
-                            "worst_column": Shown(link=drift_link),
-                            "budget": Shown("percentunit", LIMIT, width=90, decimals=0),
-                            "incidents": Shown(
-                                "none",
-                                NEVER,
-                                width=90,
-                                link=("Open the incidents", address(INCIDENTS)),
-                            ),
+                            **how_it_stands,
                             "traffic": Shown("reqps", width=100),
                             "p95": Shown("ms", width=90),
                             "p99": Shown("ms", width=90),
@@ -142,15 +142,7 @@ def fleet(database: str) -> dashboard.Dashboard:
                             "model": Shown(link=release_link),
                             "version": Shown(link=release_link),
                             "status": Shown(words=True, width=100),
-                            "worst": Shown("percentunit", LIMIT, width=90, decimals=0),
-                            "worst_column": Shown(link=drift_link),
-                            "budget": Shown("percentunit", LIMIT, width=90, decimals=0),
-                            "incidents": Shown(
-                                "none",
-                                NEVER,
-                                width=90,
-                                link=("Open the incidents", address(INCIDENTS)),
-                            ),
+                            **how_it_stands,
                             "events": Shown("short", width=90),
                             "p95": Shown("ms", width=90),
                             "p99": Shown("ms", width=90),

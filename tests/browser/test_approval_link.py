@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import shutil
 import threading
 import time
 from collections.abc import Iterator
@@ -25,9 +24,8 @@ from sinks.operations import Operations
 from sinks.verdict_board import VerdictBoard
 
 if TYPE_CHECKING:
-    from playwright.sync_api import Page
+    from playwright.sync_api import Browser, Page
 
-CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser")
 KEY = "an-approval-key-of-the-test"
 HOSTILE = '"><img src=x onerror="document.title=1"><script>document.title="owned"</script>'
 
@@ -80,19 +78,10 @@ def served(board: ControlBoard, kafka: Kafka) -> Iterator[ApprovalLinks]:
 
 
 @pytest.fixture
-def page() -> Iterator[Page]:
-    """A page of headless Chromium that may reach this machine only."""
-    playwright = pytest.importorskip("playwright.sync_api", reason="playwright is not installed")
-    if CHROMIUM is None:
-        pytest.skip("no Chromium on this machine: install the package chromium")
-    with playwright.sync_playwright() as driver:
-        browser = driver.chromium.launch(
-            executable_path=CHROMIUM, args=["--no-sandbox", "--disable-gpu"]
-        )
-        try:
-            yield browser.new_page()
-        finally:
-            browser.close()
+def page(chromium: Browser) -> Iterator[Page]:
+    """An empty page of a browser that has seen nothing yet."""
+    with chromium.new_context() as context:
+        yield context.new_page()
 
 
 def test_opening_the_link_does_nothing_and_the_button_approves_once(

@@ -8,15 +8,13 @@ import random
 import signal
 import time
 from collections.abc import Mapping
-from contextlib import suppress
 from dataclasses import replace
 from functools import partial
 from typing import Final
 
-from streams.bounded_call import NEVER_RETURNS
 from tests.faults.cells import Cell, Stage, Tier
 from tests.faults.checker import Report
-from tests.faults.roles import RoleProcess, Trouble, wait_until
+from tests.faults.roles import RoleProcess, Trouble
 from tests.faults.scene import Change, Scene
 from tests.faults.soak import resident_mb
 from tests.faults.summarize_cells import COMMITS_LONG_BEFORE, PLAINLY, finish, killed_at_random
@@ -30,28 +28,16 @@ MOST_RESIDENT_MB: Final = 600.0
 
 
 def finish_alive(scene: Scene, worker: RoleProcess) -> Report:
-    """The same worker, which must have lived through it, reads the rest; then all is checked."""
+    """The same worker (where one is supervised: or who went on for it) must have lived through it,
+    and reads the rest; then all is checked."""
+    worker = scene.living(worker)
     if not worker.alive():
         scene.report.add("stuck", 1, f"{worker.name} did not live through it: {worker.said()}")
         return finish(scene)
     scene.traffic.end()
     scene.wait_read()
-    scene.stop(worker)
+    scene.stop(scene.living(worker))
     return scene.check()
-
-
-def or_successor(scene: Scene, worker: RoleProcess) -> RoleProcess:
-    """The worker; or another, as who supervises it would start one, where it has ended because a
-    call of its client does not return."""
-    # The call is waited for some seconds, and closing takes some as well.
-    with suppress(Trouble):
-        wait_until("the worker has ended", lambda: not worker.alive(), 12)
-    if worker.alive() or NEVER_RETURNS not in worker.said():
-        return worker
-    scene.report.notes.append("a call did not return, and another worker went on")
-    heir = scene.start("summarize")
-    heir.wait_ready()
-    return heir
 
 
 def broker_down(stage: Stage) -> Report:
@@ -66,7 +52,7 @@ def broker_down(stage: Stage) -> Report:
         finally:
             stage.kafka.start()
         scene.report.kills += 1
-        worker = or_successor(scene, worker)
+        scene.supervise(worker)
         try:
             seconds = scene.wait_lag_below(5.0, 60)
             scene.report.notes.append(f"lag below 5 s {seconds:.1f} s after its return")
@@ -93,7 +79,8 @@ def broker_frozen(step: str, stage: Stage) -> Report:
         finally:
             stage.kafka.resume()
         scene.report.kills += 1
-        return finish_alive(scene, or_successor(scene, worker))
+        scene.supervise(worker)
+        return finish_alive(scene, worker)
 
 
 def rebalance_storm(stage: Stage) -> Report:

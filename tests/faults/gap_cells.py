@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import signal
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from functools import partial
+from types import MappingProxyType
 from typing import Final
 
 import confluent_kafka
@@ -17,11 +18,13 @@ from streams.internal_topics import DEADLETTERS, SUMMARIES, VERDICTS
 from streams.wire import decode_verdict
 from tests.faults.cells import Cell, Stage
 from tests.faults.checker import Report, check_dead_letters, check_summaries
-from tests.faults.judge_cells import wait_judged
+from tests.faults.judge_cells import end_judged
 from tests.faults.roles import RoleProcess, Trouble, wait_until
 from tests.faults.scene import Change, Scene
 from tests.faults.topic_reading import ends, records, rows
 from tests.faults.traffic import MODEL, PARTITIONS
+
+NO_SETTINGS: Final[Mapping[str, str]] = MappingProxyType({})
 
 
 def verdicts(scene: Scene) -> list[Verdict]:
@@ -50,7 +53,7 @@ def retention_is_told(stage: Stage) -> Report:
     """While no worker runs, messages that were not read are deleted: the verdicts say so until a
     window without a gap has closed."""
     with _scene(stage) as scene, scene.traffic:
-        worker, judge = _both(scene)
+        worker, judge = both(scene)
         worker.kill()
         scene.bury("summarize")
         time.sleep(4)
@@ -60,7 +63,7 @@ def retention_is_told(stage: Stage) -> Report:
         heir = scene.start("summarize")
         heir.wait_ready()
         time.sleep(2)
-        _finish(scene, heir, judge)
+        end_judged(scene, heir, judge)
         scene.check()
         check_told(scene, "were deleted before they were read")
         return scene.report
@@ -81,9 +84,7 @@ def retention_while_running(stage: Stage) -> Report:
         worker.send(signal.SIGCONT)
         scene.report.kills += 1
         time.sleep(2)
-        if not worker.alive():
-            scene.report.add("stuck", 1, f"the worker did not live: {worker.said()[-300:]}")
-            worker = scene.start("summarize")
+        worker = _living(scene, worker)
         scene.traffic.end()
         scene.wait_read()
         scene.stop(worker)
@@ -100,7 +101,7 @@ def retention_while_running(stage: Stage) -> Report:
 def made_again(away_s: float, stage: Stage) -> Report:
     """The topic is deleted with all its messages, which have been read, and made again."""
     with _scene(stage) as scene, scene.traffic:
-        worker, judge = _both(scene)
+        worker, judge = both(scene)
         for _ in range(stage.kills):
             scene.traffic.hold()
             scene.traffic.flush()
@@ -111,10 +112,7 @@ def made_again(away_s: float, stage: Stage) -> Report:
             scene.traffic.go_on(topic_is_new=True)
             scene.report.kills += 1
             time.sleep(6)
-        if not worker.alive():
-            scene.report.add("stuck", 1, f"the worker did not live: {worker.said()[-400:]}")
-            worker = scene.start("summarize")
-        _finish(scene, worker, judge)
+        end_judged(scene, _living(scene, worker), judge)
         return _check_made_again(scene)
 
 
@@ -123,7 +121,7 @@ def made_again_while_down(kept: bool, stage: Stage) -> Report:
     committed when one starts. ``kept``: the committed offsets outlive their topic, as they do when
     the broker dies before it has dropped them."""
     with _scene(stage) as scene, scene.traffic:
-        worker, judge = _both(scene)
+        worker, judge = both(scene)
         scene.traffic.hold()
         scene.traffic.flush()
         scene.wait_read()
@@ -137,14 +135,14 @@ def made_again_while_down(kept: bool, stage: Stage) -> Report:
         heir = scene.start("summarize")
         heir.wait_ready()
         time.sleep(4)
-        _finish(scene, heir, judge)
+        end_judged(scene, heir, judge)
         return _check_made_again(scene)
 
 
 def made_again_while_frozen(stage: Stage) -> Report:
     """The same while a worker hangs, which has the position of the old topic."""
     with _scene(stage) as scene, scene.traffic:
-        worker, judge = _both(scene)
+        worker, judge = both(scene)
         scene.traffic.hold()
         scene.traffic.flush()
         scene.wait_read()
@@ -153,10 +151,7 @@ def made_again_while_frozen(stage: Stage) -> Report:
         worker.send(signal.SIGCONT)
         scene.report.kills += 1
         time.sleep(6)
-        if not worker.alive():
-            scene.report.add("stuck", 1, f"the worker did not live: {worker.said()[-400:]}")
-            worker = scene.start("summarize")
-        _finish(scene, worker, judge)
+        end_judged(scene, _living(scene, worker), judge)
         return _check_made_again(scene)
 
 
@@ -218,22 +213,24 @@ def _check_made_again(scene: Scene) -> Report:
     return scene.report
 
 
-def _both(scene: Scene) -> tuple[RoleProcess, RoleProcess]:
+def _living(scene: Scene, worker: RoleProcess) -> RoleProcess:
+    """The worker, which must have lived through it; if not another, so that the rest is checked."""
+    if worker.alive():
+        return worker
+    scene.report.add("stuck", 1, f"the worker did not live: {worker.said()[-400:]}")
+    return scene.start("summarize")
+
+
+def both(
+    scene: Scene, settings: Mapping[str, str] = NO_SETTINGS, **of_the_worker: str
+) -> tuple[RoleProcess, RoleProcess]:
     """A worker and a judge that has told of the first windows."""
-    worker = scene.start("summarize")
-    judge = scene.start("judge")
+    worker = scene.start("summarize", **settings, **of_the_worker)
+    judge = scene.start("judge", **settings)
     judge.wait_ready()
     worker.wait_ready()
     wait_until("the first verdicts", lambda: verdicts(scene), 30)
     return worker, judge
-
-
-def _finish(scene: Scene, worker: RoleProcess, judge: RoleProcess) -> None:
-    scene.traffic.end()
-    scene.wait_read()
-    scene.stop(worker)
-    wait_judged(scene)
-    scene.stop(judge)
 
 
 def _scene(stage: Stage) -> Scene:

@@ -23,15 +23,24 @@ PASSES: Final = 60
 
 def finish(scene: Scene, worker: RoleProcess) -> Report:
     """A judge that nobody harms judges the rest; then everything is checked."""
-    last = scene.start("judge")
+    return checked(scene, worker, scene.start("judge"))
+
+
+def checked(scene: Scene, worker: RoleProcess, judge: RoleProcess) -> Report:
+    """The rest is read and judged; then everything is checked."""
+    end_judged(scene, worker, judge)
+    scene.check()
+    scene.check_windows()
+    return scene.report
+
+
+def end_judged(scene: Scene, worker: RoleProcess, judge: RoleProcess) -> None:
+    """Traffic ends, both take in what is left, and are stopped."""
     scene.traffic.end()
     scene.wait_read()
     scene.stop(worker)
     wait_judged(scene)
-    scene.stop(last)
-    scene.check()
-    scene.check_windows()
-    return scene.report
+    scene.stop(judge)
 
 
 def wait_judged(scene: Scene, seconds: float = CAUGHT_UP_S) -> float:

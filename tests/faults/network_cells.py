@@ -12,7 +12,7 @@ from typing import Final
 
 from detectors.verdict import Status
 from tests.faults import deliver_cells
-from tests.faults.broker_cells import finish_alive, or_successor
+from tests.faults.broker_cells import finish_alive
 from tests.faults.cells import Cell, Stage
 from tests.faults.checker import Report
 from tests.faults.engine import Engine
@@ -69,18 +69,18 @@ def broker_behind(fault: Fault, stage: Stage) -> Report:
     ):
         worker = scene.start("summarize")
         worker.wait_ready()
+        scene.supervise(worker)
         scene.wait_lag_below(5.0, 30)
         for _ in range(stage.kills):
             fault(stage, proxy)
             scene.report.kills += 1
-            worker = or_successor(scene, worker)
             try:
                 seconds = scene.wait_lag_below(5.0, CAUGHT_UP_S)
                 scene.report.notes.append(f"lag below 5 s after {seconds:.1f} s")
             except Trouble as trouble:
                 scene.report.add("stuck", 1, str(trouble))
         scene.report.notes.append(f"{proxy.connections} connections, {proxy.resets} resets")
-        return finish_alive(scene, or_successor(scene, worker))
+        return finish_alive(scene, worker)
 
 
 # --- the store -----------------------------------------------------------------------------------

@@ -16,8 +16,8 @@ from tests.faults.broker_cells import finish_alive
 from tests.faults.cells import Cell, Stage
 from tests.faults.checker import Report
 from tests.faults.engine import free_port
-from tests.faults.gap_cells import verdicts
-from tests.faults.judge_cells import wait_judged
+from tests.faults.gap_cells import both, verdicts
+from tests.faults.judge_cells import end_judged
 from tests.faults.roles import RoleProcess, Trouble, wait_until
 from tests.faults.scene import Change, Scene
 from tests.faults.summarize_cells import finish
@@ -135,7 +135,7 @@ def hanging_transactions(stage: Stage) -> Report:
     events go on coming behind them: one is committed at last, one is ended by the broker."""
     port = free_port()
     with _scene(stage) as scene, scene.traffic:
-        worker, judge = _both(scene, DRIFTLINE__METRICS__PORT=str(port))
+        worker, judge = both(scene, SETTINGS, DRIFTLINE__METRICS__PORT=str(port))
         for commits in (True, False):
             before = len(verdicts(scene))
             hanging = _producer(scene, "hangs", TOLD_S + (60.0 if commits else 10.0))
@@ -195,7 +195,7 @@ def silent_after_transactions(stage: Stage) -> Report:
     """The producer of one partition writes in transactions and then falls silent: behind its last
     message stands the mark of a commit, or of an abort. The partition is idle like any other."""
     with _scene(stage) as scene, scene.traffic:
-        worker, judge = _both(scene)
+        worker, judge = both(scene, SETTINGS)
         body = _newest(scene, 0)
         scene.traffic.leave_out(0)
         marking = _producer(scene, "marks", 60.0)
@@ -216,25 +216,11 @@ def silent_after_transactions(stage: Stage) -> Report:
         return _finish(scene, worker, judge)
 
 
-def _both(scene: Scene, **more: str) -> tuple[RoleProcess, RoleProcess]:
-    """A worker and a judge that has told of the first windows."""
-    worker = scene.start("summarize", **SETTINGS, **more)
-    judge = scene.start("judge", **SETTINGS)
-    judge.wait_ready()
-    worker.wait_ready()
-    wait_until("the first verdicts", lambda: verdicts(scene), 30)
-    return worker, judge
-
-
 def _finish(scene: Scene, worker: RoleProcess, judge: RoleProcess) -> Report:
     scene.gaps_are_expected = True
     scene.traffic.halt()
     _take_from_topic(scene)
-    scene.traffic.end()
-    scene.wait_read()
-    scene.stop(worker)
-    wait_judged(scene)
-    scene.stop(judge)
+    end_judged(scene, worker, judge)
     return scene.check()
 
 

@@ -11,7 +11,7 @@ from streams.internal_topics import SUMMARIES
 from tests.faults import deliver_cells
 from tests.faults.cells import Cell, Stage
 from tests.faults.checker import Report
-from tests.faults.judge_cells import wait_judged
+from tests.faults.judge_cells import checked
 from tests.faults.lag import LAG_S, Lag
 from tests.faults.roles import STOP_S, RoleProcess, Trouble, wait_until
 from tests.faults.scene import CAUGHT_UP_S, Change, Scene
@@ -46,14 +46,7 @@ def judge_behind(stage: Stage) -> Report:
         if not judge.alive():
             scene.report.add("stuck", 1, f"the judge did not live through it: {judge.said()}")
             return scene.report
-        scene.traffic.end()
-        scene.wait_read()
-        scene.stop(worker)
-        wait_judged(scene)
-        scene.stop(judge)
-        scene.check()
-        scene.check_windows()
-        return scene.report
+        return checked(scene, worker, judge)
 
 
 def judge_told_to_stop(stage: Stage) -> Report:
@@ -78,14 +71,7 @@ def judge_told_to_stop(stage: Stage) -> Report:
             scene.bury("judge")
             judge = _judge(scene, proxy)
             judge.wait_ready()
-        scene.traffic.end()
-        scene.wait_read()
-        scene.stop(worker)
-        wait_judged(scene)
-        scene.stop(judge)
-        scene.check()
-        scene.check_windows()
-        return scene.report
+        return checked(scene, worker, judge)
 
 
 def deliver_behind(stage: Stage) -> Report:

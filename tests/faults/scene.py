@@ -14,6 +14,7 @@ from typing import Self
 
 import confluent_kafka
 
+from streams.bounded_call import NEVER_RETURNS
 from streams.internal_topics import DEADLETTERS, INTAKE, SUMMARIES, WINDOWS
 from tests.faults.broker_requests import Broker
 from tests.faults.checker import (
@@ -33,6 +34,8 @@ CAUGHT_UP_S = 60.0
 """I5: after the fault everything is read again within this time."""
 FAILPOINT_S = 40.0
 """A role that starts on a busy machine comes to its failpoint within this time."""
+MOST_HEIRS = 2
+"""More of them, and starting again does not help."""
 
 CONFIGURATION = """
 time: {{pane: {pane}ms, windows: [{window}ms], out_of_orderness: {order}ms,
@@ -103,6 +106,8 @@ class Scene:
         )
         (self.folder / "line.yaml").write_text(text + extra, encoding="utf-8")
         self.traffic = Traffic(address, self.topic, seed, pause_s, bad)
+        self._supervised: RoleProcess | None = None
+        self._heirs = 0
         self._stack = ExitStack()
 
     def __enter__(self) -> Self:
@@ -154,6 +159,42 @@ class Scene:
         if code != 0 or seconds > STOP_S:
             self.report.add("stuck", 1, f"{role.name}: exit code {code} after {seconds:.1f} s")
 
+    def supervise(self, worker: RoleProcess) -> None:
+        """From here on every wait of this scene does for the worker what its supervisor does: it
+        starts another where one has ended because a call of the Kafka client does not return. When
+        that is cannot be foreseen: the call may have been made long after the fault."""
+        self._supervised = worker
+
+    def living(self, worker: RoleProcess) -> RoleProcess:
+        """The worker, or who goes on for it."""
+        self._replace()
+        return self._supervised or worker
+
+    def _heir_is_wanted(self) -> bool:
+        worker = self._supervised
+        return (
+            worker is not None
+            and not worker.alive()
+            and NEVER_RETURNS in worker.said()
+            and self._heirs < MOST_HEIRS
+        )
+
+    def _replace(self) -> bool:
+        """Start another where one is wanted; whether one was."""
+        if not self._heir_is_wanted():
+            return False
+        self._heirs += 1
+        self.report.notes.append("a call did not return, and another worker went on")
+        self.supervise(self.start("summarize"))
+        return True
+
+    def _wait(self, what: str, asked: Callable[[], object], seconds: float) -> float:
+        """`wait_until`, with a supervisor; the time counts anew for who goes on."""
+        took = wait_until(what, lambda: self._heir_is_wanted() or asked(), seconds)
+        while self._replace():
+            took += wait_until(what, lambda: self._heir_is_wanted() or asked(), seconds)
+        return took
+
     def wait_read(self, seconds: float = CAUGHT_UP_S, group: str = "summarize") -> float:
         """Until the group has committed the ends of all input partitions; or ``stuck``."""
         return self.wait_group(group, self.topic, seconds)
@@ -174,7 +215,7 @@ class Scene:
             return all(found.get(p, 0) >= end for p, end in wanted.items())
 
         try:
-            return wait_until(f"{group} at the end of {topic}", reached, seconds)
+            return self._wait(f"{group} at the end of {topic}", reached, seconds)
         except Trouble as trouble:
             said = {role.name: role.said()[-400:] for role in self.roles[-3:]}
             behind = {p: end - committed.offsets().get(p, 0) for p, end in wanted.items()}
@@ -223,7 +264,7 @@ class Scene:
             readable = sum(ends(self.address, summaries, committed=True).values())
             return sum(committed.offsets().values()) >= sent_then and readable >= written_then
 
-        return wait_until(f"lag below {lag_s:g} s", caught_up, seconds)
+        return self._wait(f"lag below {lag_s:g} s", caught_up, seconds)
 
     def check(self) -> Report:
         """Everything that stage one promises."""

@@ -7,8 +7,6 @@ from __future__ import annotations
 
 import asyncio
 import random
-import time
-from dataclasses import dataclass, field
 from math import nan
 from pathlib import Path
 from typing import Any
@@ -23,22 +21,15 @@ from sinks.credentials import SecretSource
 from sinks.deployers.cluster import Cluster, ClusterSettings, object_path
 from sinks.deployers.receiver import DeployerReceiver
 from sinks.egress import EgressSettings
-from sinks.receivers import Receiver, Routes, routes
+from sinks.receivers import Receiver, routes
 from streams.deliver import (
     DeliverSettings,
-    ModelState,
-    decode_state,
-    deliver_entry,
-    due,
-    encode_state,
     new_state,
-    on_delivery,
-    on_tick,
-    on_verdict,
 )
-from streams.outbox import ActionRow, ActionState
+from streams.outbox import ActionState
 from tests.contract.kubernetes_objects import BAD, GOOD, NAME, Scene, scenes
 from tests.contract.kubernetes_stand_in import TOKEN, StandIn, stand_in
+from tests.faults.delivery_scene import Worker
 
 SETTINGS = DeliverSettings()
 SCENES = {scene.name: scene for scene in scenes()}
@@ -63,45 +54,8 @@ class Pager:
         return "taken"
 
 
-@dataclass
-class Worker:
-    """Deliver without Kafka: a state, a clock that jumps to the next try, and the rows."""
-
-    receivers: dict[str, Receiver]
-    table: Routes
-    state: ModelState = field(default_factory=lambda: new_state(NAME))
-    rows: list[ActionRow] = field(default_factory=list)
-    now_ms: int = 0
-
-    def take(self, given: Verdict) -> None:
-        self.state, rows = on_verdict(self.state, given, SETTINGS, self.table, self.now_ms)
-        self.rows.extend(rows)
-
-    async def send_due(self, *, forget: bool = False) -> None:
-        """Send what is due. ``forget``: die before the outcome is noted."""
-        for entry in due(self.state, SETTINGS, self.now_ms):
-            outcome = await deliver_entry(entry, self.receivers, time.time_ns() // 1_000_000)
-            if forget:
-                continue
-            self.state, rows = on_delivery(
-                self.state, entry, outcome, SETTINGS, self.table, self.now_ms
-            )
-            self.rows.extend(rows)
-
-    async def drain(self, tries: int = 60) -> None:
-        for _ in range(tries):
-            await self.send_due()
-            following = self.state.outbox.next_try_ms()
-            if following is None:
-                return
-            self.now_ms = max(self.now_ms, following)
-            self.state, rows = on_tick(self.state, SETTINGS, self.table, self.now_ms)
-            self.rows.extend(rows)
-
-    def restarted(self) -> Worker:
-        return Worker(
-            self.receivers, self.table, decode_state(encode_state(self.state)), [], self.now_ms
-        )
+class Deliver(Worker):
+    """It, and the pages that it wrote."""
 
     def pages(self) -> list[str]:
         rows = {row.action_key: row for row in self.rows if row.kind is ActionKind.PAGE}
@@ -127,14 +81,15 @@ async def set_up(api: StandIn, scene: Scene) -> str:
 
 def worker(
     scene: Scene, url: str, *, dry_run: bool = False, models: tuple[str, ...] = ("*",)
-) -> Worker:
+) -> Deliver:
     settings = ClusterSettings(server=url, token=SecretSource(env="T"))
     cluster = Cluster(settings, EgressSettings(total_timeout_ms=250), {"T": TOKEN})
     deployer = scene.deployer(cluster, "t", dry_run=dry_run)
     receiver = DeployerReceiver(scene.settings, deployer)
     receiver.name, receiver.dry_run, receiver.models = "deployer", dry_run, models
     made: tuple[Receiver, ...] = (receiver, Pager())
-    return Worker({each.name: each for each in made}, routes(made))
+    receivers = {each.name: each for each in made}
+    return Deliver(receivers, routes(made), new_state(NAME), [])
 
 
 @pytest.mark.parametrize("name", sorted(SCENES))
