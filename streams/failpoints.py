@@ -43,6 +43,7 @@ NAMES: Final = frozenset(
         "deliver.published",  # the actions are published, the state is not written
         "deliver.kept",  # the state is written, nothing is sent
         "deliver.answered",  # a receiver has answered, that is not written
+        "faust.restoring",  # judge, deliver: how much there is to restore is about to be asked
         "store.taken",  # a batch is complete, nothing is stored
         "store.inserted",  # one table of it is stored
         "store.stored",  # all of it is stored, the offsets are not committed

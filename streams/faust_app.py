@@ -14,6 +14,7 @@ import faust
 
 from streams.changelog import Changelog
 from streams.faust_broker import app_arguments, connect
+from streams.faust_recovery import Tables
 from streams.kafka import MOST_RECORD_BYTES, KafkaSettings
 from streams.lease import Lease
 from streams.stopping import STOPS_WITHIN_S, end_within
@@ -47,6 +48,7 @@ def make_app(kafka: KafkaSettings, name: str) -> faust.App:
         broker_commit_every=1_000,
         stream_wait_empty=False,
         worker_redirect_stdouts=False,
+        TableManager=Tables,
         **app_arguments(kafka),
     )
     connect(app, kafka)

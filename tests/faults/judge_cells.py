@@ -9,6 +9,7 @@ from dataclasses import replace
 from functools import partial
 from typing import Final
 
+from streams.faust_broker import ANSWER_S
 from streams.internal_topics import SUMMARIES
 from tests.faults.cells import Cell, Stage, Tier
 from tests.faults.checker import Report
@@ -93,6 +94,17 @@ def keeps_up(stage: Stage) -> Report:
         scene.check()
         scene.check_windows()
         return scene.report
+
+
+def slow_to_restore(stage: Stage) -> Report:
+    """A judge is killed, and the next one waits in vain for an answer while it restores its tables:
+    longer than any request may take."""
+    with _scene(stage) as scene, scene.traffic:
+        worker = scene.start("summarize")
+        for _ in range(stage.kills):
+            scene.kill_at("judge", "judge.written", PASSES, 1)
+        judge = scene.start("judge", f"faust.restoring=hang-{int(1_000 * (ANSWER_S + 2))}")
+        return checked(scene, worker, judge)
 
 
 def with_nothing_left(stage: Stage) -> Report:
@@ -222,6 +234,15 @@ CELLS: Final = (
         _only_the_judge("judge-lets-in-early"),
         ("lost", "stuck"),
         run_without=partial(killed_at, ("judge.taken",)),
+    ),
+    Cell(
+        "A19 judge",
+        "SIGKILL of the judge, and the broker does not answer the next one while it restores",
+        "what was not answered in time is asked again",
+        slow_to_restore,
+        _only_the_judge("judge-restores-once"),
+        ("stuck",),
+        kills=1,
     ),
     Cell(
         "A10 judge",

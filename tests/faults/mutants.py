@@ -279,6 +279,7 @@ MUTANTS: dict[str, Callable[[], None]] = {
     "judge-acknowledges-first": results_mutants.judge_acknowledges_first,
     "judge-applies-twice": results_mutants.judge_applies_twice,
     "judge-counts-gaps": results_mutants.judge_counts_gaps,
+    "judge-restores-once": results_mutants.judge_restores_once,
     "judge-forgets": results_mutants.forgets,
     "judge-has-no-lease": results_mutants.has_no_lease,
     "judge-keeps-entries-whole": results_mutants.judge_keeps_entries_whole,
