@@ -15,6 +15,7 @@ import faust
 from streams.changelog import Changelog
 from streams.faust_broker import app_arguments, connect
 from streams.faust_recovery import Tables
+from streams.faust_epochs import TopicIds
 from streams.kafka import MOST_RECORD_BYTES, KafkaSettings
 from streams.lease import Lease
 from streams.stopping import STOPS_WITHIN_S, end_within
@@ -26,16 +27,19 @@ AT_ONCE = 1_000
 """Records that are worked on at a time where `at_once` is used."""
 
 
-class _InMemory(faust.App):
-    """Leaves no folders behind: tables are in memory and in Kafka, so nothing is ever put there."""
+class App(faust.App):
+    """Leaves no folders behind: tables are in memory and in Kafka, so nothing is ever put there.
+    ``topic_ids``: of the topics that it reads."""
+
+    topic_ids: TopicIds
 
     def _create_directories(self) -> None:
         return
 
 
-def make_app(kafka: KafkaSettings, name: str) -> faust.App:
+def make_app(kafka: KafkaSettings, name: str) -> App:
     """An app whose records are bytes. Nothing connects until it is started."""
-    app = _InMemory(
+    app = App(
         kafka.topic(name),
         store="memory://",
         key_serializer="raw",
@@ -51,7 +55,7 @@ def make_app(kafka: KafkaSettings, name: str) -> faust.App:
         TableManager=Tables,
         **app_arguments(kafka),
     )
-    connect(app, kafka)
+    app.topic_ids = connect(app, kafka)
     return app
 
 

@@ -1,12 +1,13 @@
 """What a Faust app needs to use the same Kafka as our librdkafka clients.
 
-Five things are not Faust settings and are put right by a transport of our own. Faust reads
+Six things are not Faust settings and are put right by a transport of our own. Faust reads
 uncommitted records unless it writes in transactions itself: our judge must see committed ones
 only, or an aborted summary would be counted. It waits up to 1.5 s in a fetch, which the embedded
 broker takes literally (streams.embedded_broker). And it looks for gaps in the offsets that it may
 commit, which the markers of transactions are: see `InOrder`. And it lets records in before it has
 gone back to the committed offsets: see `SeekFirst`. And its producer waits 20 minutes for an answer
-on a connection that may be dead: see `Answered`.
+on a connection that may be dead: see `Answered`. And it takes a topic that was made again for the
+old one: see :mod:`streams.faust_epochs`.
 """
 
 from __future__ import annotations
@@ -24,6 +25,8 @@ from faust.transport.drivers.aiokafka import (
     Transport,
 )
 
+from streams import faust_epochs
+from streams.faust_epochs import Identified, IdentifiedThread, TopicIds
 from streams.kafka import KafkaSettings
 from streams.lease import SESSION_S
 
@@ -77,10 +80,14 @@ def app_arguments(settings: KafkaSettings) -> dict[str, Any]:
     return arguments
 
 
-def connect(app: faust.App, settings: KafkaSettings) -> None:
-    """Makes the app read committed records, promptly. Call it right after the app is made."""
+def connect(app: faust.App, settings: KafkaSettings) -> TopicIds:
+    """Makes the app read committed records, promptly, and of the topics that it began to read.
+    Returns what it knows of those. Call it right after the app is made."""
+    topic_ids = TopicIds(faust_epochs.source_of(settings), lambda: bool(app.should_stop))
 
-    class Thread(AIOKafkaConsumerThread):
+    class Thread(IdentifiedThread):
+        ids = topic_ids
+
         def _create_worker_consumer(self, transport: Any) -> AIOKafkaConsumer:
             consumer = super()._create_worker_consumer(transport)
             # Faust offers no setting; aiokafka reads both when the consumer starts.
@@ -90,7 +97,8 @@ def connect(app: faust.App, settings: KafkaSettings) -> None:
             )
             return consumer
 
-    class CommittedConsumer(SeekFirst):
+    class CommittedConsumer(SeekFirst, Identified):
+        ids = topic_ids
         _new_offset = InOrder._new_offset  # noqa: SLF001
         _add_gap = InOrder._add_gap  # noqa: SLF001
 
@@ -105,6 +113,7 @@ def connect(app: faust.App, settings: KafkaSettings) -> None:
         Producer = AnsweredProducer
 
     app.transport = CommittedTransport(app.conf.broker_consumer, app)
+    return topic_ids
 
 
 class Answered(Producer):

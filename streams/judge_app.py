@@ -10,6 +10,7 @@ import asyncio
 import functools
 import time
 from collections.abc import Awaitable, Callable, Mapping
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 import confluent_kafka
@@ -71,6 +72,15 @@ log = structlog.get_logger()
 _REFERENCE_WAIT_S = 30.0
 
 
+@dataclass(frozen=True, slots=True)
+class Source:
+    """What the judge reads: the full name of ``summaries``, and the id of the topic that it reads
+    under it at present, "" where the broker has none."""
+
+    topic: str = SUMMARIES
+    topic_id: Callable[[], str] = str
+
+
 class JudgeAgent:
     """What the agent does, apart from Faust. ``topics``: where results go, by short name;
     ``configuration_of``: the settings of a model as text, which its verdicts name."""
@@ -83,7 +93,9 @@ class JudgeAgent:
         clock_ms: Callable[[], int],
         metrics: JudgeMetrics | None = None,
         configuration_of: Callable[[str], str] = lambda _model: "",
+        source: Source = Source(),
     ) -> None:
+        self._source = source
         self._configuration_of = configuration_of
         self._described: set[str] = set()
         self._metrics = metrics
@@ -105,29 +117,38 @@ class JudgeAgent:
                 self._metrics.refused()
             return
         reached("judge.taken")
+        number = await self._number(partition, offset)
         if isinstance(record, Delta):
             await self._know(record.reference)
             self._state.judge(partition, record.model)
         elif isinstance(record, PairDelta):
             self._state.judge(partition, record.model)
-        elif not self._state.note_times(partition, record, offset):
+        elif not self._state.note_times(partition, record, number):
             return
         times = self._state.times(partition).of
-        for judge, outputs in steps(self._state.judges(partition), record, times, offset):
-            await self._publish(partition, offset, outputs)
+        for judge, outputs in steps(self._state.judges(partition), record, times, number):
+            await self._publish(partition, number, outputs)
             reached("judge.published")
             if self._metrics is not None:
                 self._metrics.published(outputs)
             if outputs.late:
                 log.warning("late events left out", model=judge.state.model, events=outputs.late)
             if judge.unwritten:
-                await self._state.write(partition, judge, offset, record, value or b"")
-        await self._state.write_times(partition, offset)
+                await self._state.write(partition, judge, number, record, value or b"")
+        await self._state.write_times(partition, number)
         reached("judge.written")
         if self._metrics is not None:
             newest = [clock.newest_ms for clock in times.values() if not clock.idle]
             seconds = time.monotonic() - began
             self._metrics.applied(partition, offset, seconds, newest, self._clock_ms())
+
+    async def _number(self, partition: int, offset: int) -> int:
+        """By which a record is known, whatever topics of that name there were before."""
+        if await self._state.begin(partition, self._source.topic, self._source.topic_id()):
+            log.error("topic made again", topic=self._source.topic, partition=partition)
+            if self._metrics is not None:
+                self._metrics.made_again()
+        return self._state.number(partition, offset)
 
     async def _know(self, reference: str) -> None:
         """A worker used this reference, so it is in the topic: wait until we have read it too."""
@@ -142,7 +163,7 @@ class JudgeAgent:
                 "was the topic deleted? publish the reference again",
             )
 
-    async def _publish(self, partition: int, offset: int, outputs: Outputs) -> None:
+    async def _publish(self, partition: int, number: int, outputs: Outputs) -> None:
         sent: list[Awaitable[object]] = []
         for reference in outputs.learnt:
             self._book.put(reference)
@@ -150,7 +171,7 @@ class JudgeAgent:
             sent.append(await self._topics[REFERENCES].send(key=reference.model, value=value))
             log.info("reference learnt", model=reference.model, reference=reference.id)
         sent += await send_rows(self._topics[WINDOWS], outputs.windows)
-        sent += await send_rows(self._topics[FINDINGS], finding_rows(outputs.findings, offset))
+        sent += await send_rows(self._topics[FINDINGS], finding_rows(outputs.findings, number))
         described = self._undescribed(outputs)
         for name, value in described.items():
             sent.append(await self._topics[CONFIGURATIONS].send(key=name, value=value))
@@ -207,7 +228,9 @@ def build(config: Config, book: ReferenceBook, metrics: JudgeMetrics | None = No
     results = {
         n: topic(app, kafka, n) for n in (WINDOWS, FINDINGS, VERDICTS, REFERENCES, CONFIGURATIONS)
     }
-    agent = JudgeAgent(state, book, results, wall_ms, metrics, judged_by.text)
+    read = kafka.topic(SUMMARIES)
+    source = Source(read, lambda: app.topic_ids.of(read))
+    agent = JudgeAgent(state, book, results, wall_ms, metrics, judged_by.text, source)
 
     def changed(_: set[int]) -> None:
         """What is kept in memory is loaded again from the tables."""

@@ -10,12 +10,18 @@ checkpoint of the evidence; see :mod:`streams.evidence`.
 Most records are deltas whose panes are still open. Such a one is stored as it came, and nothing
 else: what it changed in the state is taken from it again after a crash. It is dropped when all its
 panes are written as intervals, one record late.
+
+Records are known by number: their offset, and above it how often ``summaries`` was made again since
+the state began. So one of a topic that was made again is never taken for one of the old topic with
+that offset, here or by a reader of results, which keeps the newest. The number of the topic is
+written with its id before anything is taken from it (:meth:`JudgeState.begin`).
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
+from typing import Final
 
 import msgspec
 
@@ -32,6 +38,7 @@ from streams.evidence_entry import (
     encode_evidence_key,
 )
 from streams.failpoints import reached
+from streams.gaps import interrupt
 from streams.judge import ModelJudge, ModelSettings
 from streams.model_state import (
     Interval,
@@ -55,17 +62,24 @@ StateRecord = Delta | PairDelta | Progress
 """What changes a model's state."""
 
 
+_OFFSET_BITS: Final = 40
+"""Of a record's number: no partition comes to 10^12 records, and numbers stay exact in JSON."""
+
+
 class ReferenceUnknownError(LookupError):
     """A record stands on a reference that this process has not read (yet)."""
 
 
 @dataclass(slots=True)
 class _Times:
-    """Clocks after the record ``applied``; ``moved`` since they were written."""
+    """Clocks after the record ``applied``; ``moved`` since they were written. ``topic_id``: of the
+    topic that the state is of, "" if nobody has said; ``remade``: how often it was made again."""
 
     applied: int
     of: dict[tuple[str, int], PartitionTime]
     moved: bool = False
+    topic_id: str = ""
+    remade: int = 0
 
 
 class _Clocks(msgspec.Struct, array_like=True):
@@ -73,6 +87,8 @@ class _Clocks(msgspec.Struct, array_like=True):
 
     applied: int
     entries: list[tuple[str, int, int, bool, int]]
+    topic_id: str = ""
+    remade: int = 0
 
 
 class JudgeState:
@@ -129,8 +145,33 @@ class JudgeState:
                     (topic, p): PartitionTime(newest, idle, total)
                     for topic, p, newest, idle, total in record.entries
                 },
+                topic_id=record.topic_id,
+                remade=record.remade,
             )
         return self._times[partition]
+
+    def number(self, partition: int, offset: int) -> int:
+        """By which a record is known in the state, and in what comes of it."""
+        return self.times(partition).remade << _OFFSET_BITS | offset
+
+    async def begin(self, partition: int, topic: str, topic_id: str) -> bool:
+        """Before a record is taken: it is of the topic with this id ("" where nobody says). Whether
+        that is another one than the state is of. Then records are numbered anew, above all that
+        were; and since nobody knows what of the old topic was not read, each model has a gap.
+        ``topic``: its name, which verdicts give as the reason."""
+        times = self.times(partition)
+        if topic_id in ("", times.topic_id):
+            return False
+        again = bool(times.topic_id)
+        if again:
+            for model, judge in self.judges(partition).items():
+                interrupt(judge.state.gaps, judge.state.topics, times.of, topic)
+                state = encode_state(judge.state)
+                await acknowledged([self._models.put(partition, model.encode(), state)])
+            times.remade += 1
+        times.topic_id = topic_id
+        await self._put_times(partition, times)
+        return again
 
     def note_times(self, partition: int, progress: Progress, offset: int) -> bool:
         """Take in a worker's clocks; False if that has been done before (then the process died),
@@ -149,8 +190,12 @@ class JudgeState:
         if not times.moved:
             return
         times.moved, times.applied = False, offset
+        await self._put_times(partition, times)
+
+    async def _put_times(self, partition: int, times: _Times) -> None:
         entries = [(t, p, c.newest_ms, c.idle, c.partitions) for (t, p), c in times.of.items()]
-        value = msgspec.msgpack.encode(_Clocks(offset, sorted(entries)))
+        record = _Clocks(times.applied, sorted(entries), times.topic_id, times.remade)
+        value = msgspec.msgpack.encode(record)
         await acknowledged([self._clocks.put(partition, str(partition).encode(), value)])
 
     async def write(

@@ -44,6 +44,11 @@ class JudgeMetrics:
         self._refused = Counter(
             "driftline_judge_records_refused", "Records that cannot be read.", registry=registry
         )
+        self._made_again = Counter(
+            "driftline_judge_topics_made_again",
+            "Partitions of summaries whose topic was found to be another one than before.",
+            registry=registry,
+        )
         self._watermark = Gauge(
             "driftline_judge_input_age_seconds",
             "Wall clock less the newest event time of the input partition that is furthest behind"
@@ -82,6 +87,10 @@ class JudgeMetrics:
         """Partitions have changed hands: what was said of them is not ours to say any more."""
         self._watermark.clear()
         self._offset.clear()
+
+    def made_again(self) -> None:
+        """A partition of ``summaries`` is of another topic than the state was."""
+        self._made_again.inc()
 
     def refused(self) -> None:
         """A record could not be read."""

@@ -19,7 +19,7 @@ from streams.changelog import Changelog
 from streams.evidence import EvidenceSettings
 from streams.internal_topics import CONFIGURATIONS, FINDINGS, REFERENCES, VERDICTS, WINDOWS
 from streams.judge import ModelSettings
-from streams.judge_app import JudgeAgent
+from streams.judge_app import JudgeAgent, Source
 from streams.judge_state import JudgeState
 from streams.judged_by import configuration_name
 from streams.reference_book import ReferenceBook, decode_reference
@@ -136,10 +136,15 @@ def no_consumer() -> confluent_kafka.Consumer:
 
 
 def start_judge(
-    disk: Disk, judge: JudgeSettings, known: Iterable[Reference], text: str = ""
+    disk: Disk,
+    judge: JudgeSettings,
+    known: Iterable[Reference],
+    text: str = "",
+    topic_id: str = "",
 ) -> JudgeAgent:
     """A judge as it comes up: with the tables as they are on disk, and the references of the
-    topic. ``text``: its settings written out, which its verdicts name."""
+    topic. ``text``: its settings written out, which its verdicts name; ``topic_id``: of the topic
+    that it reads."""
     name = configuration_name(text) if text else ""
     book = ReferenceBook(no_consumer, REFERENCES)
     for reference in known:
@@ -158,7 +163,8 @@ def start_judge(
     )
     results = (WINDOWS, FINDINGS, VERDICTS, REFERENCES, CONFIGURATIONS)
     topics = {each: Topic(disk, each) for each in results}
-    return JudgeAgent(state, book, topics, lambda: BASE_MS, None, lambda _: text)
+    source = Source(topic_id=lambda: topic_id)
+    return JudgeAgent(state, book, topics, lambda: BASE_MS, None, lambda _: text, source)
 
 
 async def feed(agent: JudgeAgent, records: Sequence[bytes], first: int = 0) -> None:
