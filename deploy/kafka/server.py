@@ -53,7 +53,7 @@ _JVM = (
     "-Djava.awt.headless=true",
     "-Dorg.slf4j.simpleLogger.defaultLogLevel=warn",
 )
-_START_S = 60.0
+_START_S = 180.0
 _STOP_S = 10.0
 _API_VERSIONS = struct.pack(">hhih", 18, 0, 1, -1)  # api key, version, correlation id, no client id
 

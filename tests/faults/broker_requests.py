@@ -23,7 +23,7 @@ from confluent_kafka.admin import (  # type: ignore[attr-defined]
 )
 
 _LEAVE_GROUP, _LIST_TRANSACTIONS = 13, 66
-_WAIT_S = 10.0
+_WAIT_S = 60.0
 _QUIET = {"log_level": 0}
 
 

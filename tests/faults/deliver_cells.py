@@ -22,7 +22,7 @@ from streams.wire import encode_verdict, partition_for, verdict_key
 from tests.faults.cells import Cell, Stage, Tier
 from tests.faults.checker import Report, check_rollbacks
 from tests.faults.roles import Trouble, wait_until
-from tests.faults.scene import FAILPOINT_S, Change, Scene
+from tests.faults.scene import CAUGHT_UP_S, FAILPOINT_S, Change, Scene
 from tests.faults.tcp_proxy import TcpProxy
 from tests.faults.webhook_receiver import WebhookReceiver
 
@@ -57,7 +57,7 @@ class Verdicts:
             verdict_key(release),
             partition_for(release.model, PARTITIONS),
         )
-        if self._producer.flush(10):
+        if self._producer.flush(CAUGHT_UP_S):
             raise Trouble("the verdict could not be written")
 
 
@@ -88,7 +88,7 @@ def finish(scene: Scene, receiver: WebhookReceiver, wanted: int) -> Report:
     last = scene.start("deliver")
     last.wait_ready()
     try:
-        wait_until("executed", lambda: len(receiver.log.executed) >= wanted, 20)
+        wait_until("executed", lambda: len(receiver.log.executed) >= wanted, CAUGHT_UP_S)
     except Trouble:
         scene.report.notes.append(last.said()[-300:])
     time.sleep(QUIET_S)
@@ -103,13 +103,13 @@ def killed_at(steps: tuple[str, ...], stage: Stage) -> Report:
     with played(stage) as (scene, receiver, verdicts, _):
         for number, step in enumerate(steps, 2):
             verdicts.send(str(number), Status.FAIL)
-            for _ in range(stage.kills):
+            for again in range(stage.kills):
                 role = scene.start("deliver", f"{step}=kill")
                 try:
-                    role.wait_killed(15 if scene.report.kills else FAILPOINT_S)
+                    role.wait_killed(15 if again else FAILPOINT_S)
                 except Trouble:
                     # What was done before the last kill is not done again.
-                    if not scene.report.kills:
+                    if not again:
                         raise
                     role.kill()
                 scene.report.kills += 1
@@ -125,7 +125,7 @@ def endpoint_down_meanwhile(stage: Stage) -> Report:
         first = scene.start("deliver")
         first.wait_ready()
         verdicts.send("2", Status.FAIL)
-        wait_until("a try", lambda: receiver.log.refused, 20)
+        wait_until("a try", lambda: receiver.log.refused, CAUGHT_UP_S)
         time.sleep(3)  # offsets are committed every second
         first.kill()
         scene.report.kills += 1
@@ -149,7 +149,7 @@ def frozen_with_the_answer(stage: Stage) -> Report:
         receiver.log.down = True
         refused = receiver.log.refused
         verdicts.send("3", Status.FAIL)
-        wait_until("a try", lambda: receiver.log.refused > refused, 20)
+        wait_until("a try", lambda: receiver.log.refused > refused, CAUGHT_UP_S)
         time.sleep(max(3.0, 12.0 - (time.monotonic() - frozen)))
         heir.send(signal.SIGSTOP)
         zombie.send(signal.SIGCONT)

@@ -20,7 +20,7 @@ from sinks.http_face import HttpFace
 from streams.tied_process import tied
 from tests.faults.roles import REPOSITORY, wait_until
 
-START_S = 60.0
+START_S = 180.0
 
 
 def free_port() -> int:

@@ -12,7 +12,7 @@ from tests.faults.cells import Cell, Stage, Tier
 from tests.faults.checker import Report
 from tests.faults.engine import ask, free_port
 from tests.faults.roles import RoleProcess, wait_until
-from tests.faults.scene import Change, Scene
+from tests.faults.scene import CAUGHT_UP_S, Change, Scene
 from tests.faults.topic_reading import rows
 
 STEPS: Final = ("store.taken", "store.inserted", "store.stored")
@@ -42,7 +42,7 @@ def killed_at(steps: tuple[str, ...], stage: Stage) -> Report:
         return scene.report
 
 
-def check_stored(scene: Scene, port: int, store: RoleProcess, seconds: float = 20.0) -> None:
+def check_stored(scene: Scene, port: int, store: RoleProcess, seconds: float = CAUGHT_UP_S) -> None:
     """What is in the tables of the engine at ``port`` is what is in the topics."""
     wanted = {
         "intake": Counter(

@@ -11,8 +11,8 @@ from typing import Final
 
 from tests.faults.cells import Cell, Stage, Tier
 from tests.faults.checker import Report
-from tests.faults.roles import Trouble, wait_until
-from tests.faults.scene import FAILPOINT_S, Change, Scene
+from tests.faults.roles import RoleProcess, Trouble, wait_until
+from tests.faults.scene import CAUGHT_UP_S, FAILPOINT_S, Change, Scene
 
 STEPS: Final = (
     "summarize.polled",
@@ -65,6 +65,11 @@ def _has(scene: Scene, messages: int) -> bool:
     return scene.traffic.log.total() >= messages
 
 
+def _refused(worker: RoleProcess, since: int) -> bool:
+    """Whether it has said so behind this place in its log, or has ended."""
+    return not worker.alive() or b" refused, " in worker.log.read_bytes()[since:]
+
+
 def frozen_at(step: str, stage: Stage) -> Report:
     """A worker hangs, another takes its partitions over, then the first one wakes up and goes on
     where it stood."""
@@ -80,9 +85,11 @@ def frozen_at(step: str, stage: Stage) -> Report:
             heir = scene.start("summarize")
             heir.wait_ready()
             enough = scene.traffic.log.total() + 200
-            wait_until("more traffic", partial(_has, scene, enough), 20)
+            wait_until("more traffic", partial(_has, scene, enough), CAUGHT_UP_S)
+            said = zombie.log.stat().st_size
             zombie.send(signal.SIGCONT)
-            time.sleep(2)
+            # It tries to commit what it had in hand, and is refused, whatever it has written.
+            wait_until("the zombie is refused", partial(_refused, zombie, said), CAUGHT_UP_S)
             scene.report.kills += 1
             if not zombie.alive():
                 scene.report.notes.append("the zombie ended itself")
