@@ -18,7 +18,7 @@ from __future__ import annotations
 import concurrent.futures
 from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass
-from functools import partial
+from functools import cache, partial
 from typing import Final
 
 import confluent_kafka
@@ -29,7 +29,7 @@ from confluent_kafka.admin import AdminClient, TopicDescription  # type: ignore[
 
 from streams.intake import Place
 from streams.internal_topics import EPOCHS
-from streams.kafka import KafkaSettings
+from streams.kafka import KafkaSettings, admin
 from streams.patience import CALL_S, patiently
 
 log = structlog.get_logger()
@@ -44,6 +44,7 @@ _NO_ID: Final = "A" * 22
 """As the client writes an id of zeros: the broker does not know ids."""
 _NOT_KNOWN: Final = (KafkaError._UNSUPPORTED_FEATURE, KafkaError.UNSUPPORTED_VERSION)  # noqa: SLF001
 _MOST_AT_ONCE: Final = 1_000
+_METADATA: Final = "driftline-topic:1:"
 
 
 Noted = Mapping[Place, str]
@@ -79,6 +80,19 @@ def source_of(
     return EpochSource(ask_broker(client), partial(read_epochs, make_reader, kafka.topic(EPOCHS)))
 
 
+def ids_of(kafka: KafkaSettings) -> EpochSource:
+    """The ids of topics of ours, by a broker as it is configured. Nothing connects before the first
+    question."""
+    if kafka.embedded:
+        return NO_EPOCHS
+    client = cache(lambda: AdminClient(admin(kafka)))
+
+    def ask(topics: Collection[str]) -> Answer:
+        return ask_broker(client())(topics)
+
+    return EpochSource(ask)
+
+
 def ask_broker(client: AdminClient) -> AskIds:
     """Asks at once; the answer can be waited for later."""
 
@@ -104,6 +118,17 @@ def _id(answer: concurrent.futures.Future[TopicDescription]) -> str | None:
             return ""
         raise
     return "" if found == _NO_ID else found
+
+
+def encode_id(topic_id: str) -> str:
+    """Metadata of a committed offset of a topic of ours: the id of the topic that it is of."""
+    return f"{_METADATA}{topic_id}" if topic_id else ""
+
+
+def decode_id(metadata: str | None) -> str:
+    """The inverse of :func:`encode_id`; "" where there is none of ours."""
+    said = metadata or ""
+    return said.removeprefix(_METADATA) if said.startswith(_METADATA) else ""
 
 
 class Epoch(msgspec.Struct, frozen=True):

@@ -25,7 +25,7 @@ from faust.transport.drivers.aiokafka import (
     Transport,
 )
 
-from streams import faust_epochs
+from streams import epochs
 from streams.faust_epochs import Identified, IdentifiedThread, TopicIds
 from streams.kafka import KafkaSettings
 from streams.lease import SESSION_S
@@ -83,7 +83,7 @@ def app_arguments(settings: KafkaSettings) -> dict[str, Any]:
 def connect(app: faust.App, settings: KafkaSettings) -> TopicIds:
     """Makes the app read committed records, promptly, and of the topics that it began to read.
     Returns what it knows of those. Call it right after the app is made."""
-    topic_ids = TopicIds(faust_epochs.source_of(settings), lambda: bool(app.should_stop))
+    topic_ids = TopicIds(epochs.ids_of(settings), lambda: bool(app.should_stop))
 
     class Thread(IdentifiedThread):
         ids = topic_ids

@@ -11,52 +11,20 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Awaitable, Callable, Collection, Iterable, Mapping
-from functools import cache
-from typing import Any, Final
+from typing import Any
 
 import structlog
 from aiokafka import TopicPartition
 from aiokafka.structs import OffsetAndMetadata
-from confluent_kafka.admin import AdminClient
 from faust.transport.drivers.aiokafka import AIOKafkaConsumerThread, Consumer
 
-from streams.epochs import NO_EPOCHS, Answer, Epochs, EpochSource, ask_broker
-from streams.kafka import KafkaSettings, admin
+from streams.epochs import Epochs, EpochSource, decode_id, encode_id
 
 log = structlog.get_logger()
-
-_METADATA: Final = "driftline-topic:1:"
 
 
 class TopicMadeAgainError(Exception):
     """A topic is another one than reading began in."""
-
-
-def encode_id(topic_id: str) -> str:
-    """Metadata of a committed offset: the id of the topic that it is of."""
-    return f"{_METADATA}{topic_id}" if topic_id else ""
-
-
-def decode_id(metadata: str | None) -> str:
-    """The inverse of :func:`encode_id`; "" where there is none of ours."""
-    return (metadata or "").removeprefix(_METADATA) if is_id(metadata) else ""
-
-
-def is_id(metadata: str | None) -> bool:
-    """Whether metadata are of :func:`encode_id`."""
-    return bool(metadata) and str(metadata).startswith(_METADATA)
-
-
-def source_of(kafka: KafkaSettings) -> EpochSource:
-    """Of a broker as it is configured. Nothing connects before the first question."""
-    if kafka.embedded:
-        return NO_EPOCHS
-    client = cache(lambda: AdminClient(admin(kafka)))
-
-    def ask(topics: Collection[str]) -> Answer:
-        return ask_broker(client())(topics)
-
-    return EpochSource(ask)
 
 
 class TopicIds:

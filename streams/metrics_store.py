@@ -83,6 +83,21 @@ class StoreMetrics:
         self._stored.set(now_ms / 1000)
 
 
+class TopicsMadeAgain:
+    """Counts them."""
+
+    def __init__(self, registry: CollectorRegistry) -> None:
+        self._count = Counter(
+            "driftline_store_topics_made_again",
+            "Partitions whose topic was found to be another one than before.",
+            registry=registry,
+        )
+
+    def found(self, partitions: int) -> None:
+        """So many partitions at once."""
+        self._count.inc(partitions)
+
+
 class TableSizes(Collector):
     """Sizes of the tables, asked of the store at a scrape and kept for a while."""
 

@@ -24,13 +24,15 @@ from sinks.errors import Permanent, Retryable
 from sinks.http_face import HttpFace, HttpFaceSettings
 from sinks.migrations import apply_retention, create_reader, migrate
 from sinks.table import Table
+from streams import epochs
 from streams.config import Config
 from streams.errors import UnavailableError
+from streams.identified_consumer import IdentifiedConsumer
 from streams.internal_topics import topic_specs
 from streams.kafka import results_consumer
 from streams.kafka_topics import check_broker, ensure_topics
 from streams.metrics_port import metrics_port, new_registry
-from streams.metrics_store import SIZES_SQL, StoreMetrics, TableSize, TableSizes
+from streams.metrics_store import SIZES_SQL, StoreMetrics, TableSize, TableSizes, TopicsMadeAgain
 from streams.stopping import stop_signals
 from streams.store_loop import STORED, Consumer, Store, StoreCounts, StoreRoleSettings
 from streams.supervise import report_ready
@@ -52,12 +54,18 @@ def run(config: Config) -> int:
     check_broker(kafka)
     ensure_topics(kafka, topic_specs(kafka))
     registry = new_registry()
+    ids, again = epochs.ids_of(kafka), TopicsMadeAgain(registry)
+
+    def make_consumer(settings: dict[str, Any]) -> IdentifiedConsumer:
+        return IdentifiedConsumer(confluent_kafka.Consumer(settings), ids, stop, again.found)
+
     with metrics_port(config.metrics, registry):
         run_store(
             config.store,
             results_consumer(kafka, kafka.topic("store")),
             stop,
             topics={kafka.topic(name): table for name, table in STORED.items()},
+            consumer_factory=make_consumer,
             on_ready=report_ready,
             registry=registry,
         )
