@@ -44,6 +44,10 @@ def free_port() -> int:
         return int(server.getsockname()[1])
 
 
+SOON_S = 60
+"""Here things happen in a second; a busy machine with slow cores takes longer."""
+
+
 def until(condition: Callable[[], bool], seconds: float, what: str) -> None:
     end = time.monotonic() + seconds
     while not condition():

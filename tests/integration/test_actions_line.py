@@ -8,7 +8,7 @@ from collections.abc import Iterator
 import pytest
 
 from detectors.verdict import Status
-from tests.integration.actions_line import HOOK, READ, Line, alert, line, until
+from tests.integration.actions_line import HOOK, READ, SOON_S, Line, alert, line, until
 
 pytestmark = pytest.mark.embedded
 
@@ -34,7 +34,7 @@ def bearer(token: str) -> dict[str, str]:
 def test_a_rollback_waits_for_a_person_and_is_executed_once_when_approved(by_hand: Line) -> None:
     by_hand.deploy("fraud")
     by_hand.verdict("fraud", Status.FAIL)
-    until(lambda: by_hand.case("fraud").get("state") == "proposed", 30, "it is proposed")
+    until(lambda: by_hand.case("fraud").get("state") == "proposed", SOON_S, "it is proposed")
     case = by_hand.case("fraud")
     assert by_hand.executed("fraud") == 0
     link = by_hand.links.link(case["key"], case["revision"], int(time.time() * 1000) + 60_000)
@@ -44,7 +44,7 @@ def test_a_rollback_waits_for_a_person_and_is_executed_once_when_approved(by_han
     query = dict(pair.split("=") for pair in link.partition("?")[2].split("&"))
     for _ in range(3):
         by_hand.api.post("/v1/approvals", data=query | {"decision": "approve"})
-    until(lambda: by_hand.case("fraud")["state"] == "acknowledged", 20, "it is acknowledged")
+    until(lambda: by_hand.case("fraud")["state"] == "acknowledged", SOON_S, "it is acknowledged")
     by_hand.verdict("fraud", Status.FAIL)
     by_hand.api.post("/v1/approvals", data=query | {"decision": "approve"})
     by_hand.verdict("fraud", Status.BLIND)
@@ -60,13 +60,13 @@ def test_what_is_rejected_is_not_rolled_back_and_a_stale_decision_changes_nothin
 ) -> None:
     by_hand.deploy("risk")
     by_hand.verdict("risk", Status.FAIL)
-    until(lambda: by_hand.case("risk").get("state") == "proposed", 20, "it is proposed")
+    until(lambda: by_hand.case("risk").get("state") == "proposed", SOON_S, "it is proposed")
     case = by_hand.case("risk")
     path = f"/v1/rollbacks/{case['key']}"
     stale = by_hand.api.post(f"{path}/approve", json={"revision": case["revision"] + 1})
     assert stale.status_code == 409
     assert by_hand.api.post(f"{path}/reject", json={"revision": case["revision"]}).is_success
-    until(lambda: by_hand.case("risk")["state"] == "rejected", 20, "it is rejected")
+    until(lambda: by_hand.case("risk")["state"] == "rejected", SOON_S, "it is rejected")
     assert by_hand.case("risk")["by"] == "alice"
     by_hand.api.post(f"{path}/approve", json={"revision": case["revision"]})
     by_hand.verdict("risk", Status.FAIL)
@@ -81,15 +81,17 @@ def test_the_switch_holds_at_once_and_what_was_held_is_not_done_later_by_itself(
     assert turned.json()["by"] == "alice"
     automatic.deploy("held")
     automatic.verdict("held", Status.FAIL)
-    until(lambda: "action.page" in automatic.audited("held"), 30, "a person was told")
+    until(lambda: "action.page" in automatic.audited("held"), SOON_S, "a person was told")
     assert automatic.executed("held") == 0
     automatic.api.put("/v1/automation", json={"automation": "on"})
-    until(lambda: automatic.api.get("/v1/automation").json()["automation"] == "on", 5, "it is on")
+    until(
+        lambda: automatic.api.get("/v1/automation").json()["automation"] == "on", SOON_S, "it is on"
+    )
     time.sleep(1)
     assert automatic.executed("held") == 0
     # The next answer counts again.
     automatic.verdict("held", Status.FAIL)
-    until(lambda: automatic.executed("held") == 1, 20, "it is rolled back")
+    until(lambda: automatic.executed("held") == 1, SOON_S, "it is rolled back")
 
 
 def test_an_alert_rolls_back_once_however_often_it_comes_and_forged_ones_never(
@@ -98,7 +100,9 @@ def test_an_alert_rolls_back_once_however_often_it_comes_and_forged_ones_never(
     for model in ("alerted", "forged", "told"):
         automatic.deploy(model)
         automatic.verdict(model, Status.INSUFFICIENT)
-    time.sleep(2)  # two topics: deliver must know the releases before it hears of the alerts
+    # Two topics: deliver must know the releases before it hears of the alerts.
+    for model in ("alerted", "forged", "told"):
+        until(lambda: "verdict" in automatic.audited(model), SOON_S, "it is known")  # noqa: B023
     assert automatic.grafana(alert("forged"), secret="not-the-secret-of-grafana") == 401
     assert automatic.grafana(alert("forged"), off_s=-301) == 401
     assert automatic.grafana(alert("forged"), off_s=302) == 401
@@ -107,7 +111,7 @@ def test_an_alert_rolls_back_once_however_often_it_comes_and_forged_ones_never(
         for _ in range(3):
             assert automatic.grafana(alert("alerted", begun=begun)) == 202
         # An alert that is over before anything was done about it would rightly lead to nothing.
-        until(lambda: automatic.executed("alerted") == 1, 20, "it is rolled back")
+        until(lambda: automatic.executed("alerted") == 1, SOON_S, "it is rolled back")
         assert automatic.grafana(alert("alerted", begun=begun, firing=False)) == 202
     time.sleep(1)
     assert [automatic.executed(model) for model in ("alerted", "forged", "told")] == [1, 0, 0]

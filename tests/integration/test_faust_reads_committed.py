@@ -56,7 +56,7 @@ def worker(
         process = subprocess.Popen(argv, cwd=repository, stdout=log, stderr=log)
 
     def seen_until(value: str) -> dict[str, float]:
-        deadline = time.monotonic() + 40
+        deadline = time.monotonic() + 120
         while time.monotonic() < deadline:
             path = folder / "seen"
             lines = path.read_text().splitlines() if path.exists() else []

@@ -12,10 +12,9 @@ from typing import Any
 import pytest
 
 from detectors.verdict import Status
-from tests.integration.actions_line import HOOK, Line, line, until
+from tests.integration.actions_line import HOOK, SOON_S, Line, line, until
 
 pytestmark = [pytest.mark.embedded, pytest.mark.timeout(600)]
-SOON_S = 60
 STARTED_S = 150
 """On a busy machine, with the start of a process in between."""
 

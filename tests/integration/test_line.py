@@ -262,12 +262,12 @@ def check(line: Line, sent: Sent, seconds: float) -> None:
     while counts(line) != wanted and time.monotonic() < deadline:
         time.sleep(0.2)
     assert counts(line) == wanted
-    wait_until("ledger", lambda: line.ledger()[0] >= sent.messages, 10)
+    wait_until("ledger", lambda: line.ledger()[0] >= sent.messages, 60)
     total = sum(sent.events.values())
     assert line.ledger() == [sent.messages, total, sent.poison, 0, 0]
     letters = line.sql("SELECT count() FROM driftline.dead_letters FINAL FORMAT TSV")
     assert letters == [[str(sent.poison)]]
-    wait_until("a rollback", lambda: line.rollbacks()["executed"], 15)
+    wait_until("a rollback", lambda: line.rollbacks()["executed"], 60)
     assert line.verdict("2") == "fail"
     time.sleep(1)
     assert line.rollbacks()["executed"] == 1

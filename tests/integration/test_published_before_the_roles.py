@@ -69,7 +69,7 @@ def test_references_are_published_and_the_topics_made(
     assert {name: len(topics[name].partitions) for name in specs} == {
         name: spec.partitions for name, spec in specs.items()
     }
-    messages = _read(real_kafka, kafka.topic(REFERENCES), 1, 20)
+    messages = _read(real_kafka, kafka.topic(REFERENCES), 1, 60)
     assert [message.key() for message in messages] == [MODEL.encode()]
     environment["DRIFTLINE__REFERENCES__FILES"] = f'["{tmp_path}/none.json"]'
     refused = subprocess.run(
