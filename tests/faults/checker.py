@@ -77,6 +77,16 @@ class Report:
             if len(self.examples) < 12:
                 self.examples.append(f"{invariant}: {what}")
 
+    def and_then(self, later: Report) -> Report:
+        """What this run and a later one have found together."""
+        return Report(
+            self.broken + later.broken,
+            [*self.examples, *later.examples],
+            self.events + later.events,
+            self.kills + later.kills,
+            [*self.notes, *later.notes],
+        )
+
     def compare(self, what: str, wanted: Mapping[Any, int], found: Mapping[Any, int]) -> None:
         """Counts by any key: too few are lost, too many duplicate."""
         for key in sorted(wanted.keys() | found.keys(), key=repr):
