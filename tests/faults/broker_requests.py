@@ -41,6 +41,14 @@ class Broker:
             [NewTopic(name, partitions, 1, config=dict(settings or {}))]
         )
         made[name].result(_WAIT_S)
+        deadline = time.monotonic() + _WAIT_S
+        while not self._led(name, partitions) and time.monotonic() < deadline:
+            time.sleep(0.05)
+
+    def _led(self, name: str, partitions: int) -> bool:
+        """Whether everybody can read all of them by now."""
+        found = self._admin.list_topics(name, timeout=_WAIT_S).topics[name].partitions
+        return sum(each.leader >= 0 for each in found.values()) == partitions
 
     def delete_topic(self, name: str) -> None:
         self._admin.delete_topics([name], operation_timeout=_WAIT_S)[name].result(_WAIT_S)
