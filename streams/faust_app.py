@@ -14,8 +14,8 @@ import faust
 
 from streams.changelog import Changelog
 from streams.faust_broker import app_arguments, connect
-from streams.faust_recovery import Tables
 from streams.faust_epochs import TopicIds
+from streams.faust_recovery import Tables
 from streams.kafka import MOST_RECORD_BYTES, KafkaSettings
 from streams.lease import Lease
 from streams.stopping import STOPS_WITHIN_S, end_within

@@ -66,6 +66,16 @@ _OFFSET_BITS: Final = 40
 """Of a record's number: no partition comes to 10^12 records, and numbers stay exact in JSON."""
 
 
+def numbered(remade: int, offset: int) -> int:
+    """The number of a record of a topic that was made again so often."""
+    return remade << _OFFSET_BITS | offset
+
+
+def times_remade(number: int) -> int:
+    """How often the topic had been made again from which a record of this number came."""
+    return number >> _OFFSET_BITS
+
+
 class ReferenceUnknownError(LookupError):
     """A record stands on a reference that this process has not read (yet)."""
 
@@ -152,7 +162,7 @@ class JudgeState:
 
     def number(self, partition: int, offset: int) -> int:
         """By which a record is known in the state, and in what comes of it."""
-        return self.times(partition).remade << _OFFSET_BITS | offset
+        return numbered(self.times(partition).remade, offset)
 
     async def begin(self, partition: int, topic: str, topic_id: str) -> bool:
         """Before a record is taken: it is of the topic with this id ("" where nobody says). Whether

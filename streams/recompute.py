@@ -21,7 +21,7 @@ from detectors.verdict import Verdict
 from streams.errors import UnavailableError, UserError
 from streams.internal_topics import REFERENCES, SUMMARIES
 from streams.judge import ModelJudge
-from streams.judge_state import note_clocks, steps
+from streams.judge_state import note_clocks, numbered, steps, times_remade
 from streams.judged_by import JudgedBy
 from streams.kafka import results_consumer
 from streams.model_state import ModelState
@@ -29,7 +29,7 @@ from streams.pair_delta import PairDelta, decode_summaries
 from streams.reference_book import ReferenceBook
 from streams.timeline import PartitionTime
 from streams.verdict_reader import READER_SETTINGS
-from streams.wire import Delta, Unreadable, partition_for, verdict_row
+from streams.wire import UNCOUNTED, Delta, Unreadable, partition_for, verdict_row
 
 if TYPE_CHECKING:
     from streams.config import Config
@@ -51,14 +51,15 @@ SHORT_HASH: Final = 12
 _PATIENCE_S: Final = 30.0
 
 Read = Iterable[tuple[int, bytes | None]]
-"""Offsets and values of one partition of ``summaries``."""
+"""Numbers (streams.judge_state) and values of the records of one partition of ``summaries``."""
 Row = Mapping[str, Any]
 
 
 @dataclass(frozen=True, slots=True)
 class Recomputed:
     """``verdicts`` were made anew from records ``first`` to ``last``. ``differences``: where what
-    is stored is not what came out, in words; ``lost``: offsets that Kafka had deleted before.
+    is stored is not what came out, in words; ``lost``: offsets that Kafka had deleted before,
+    UNCOUNTED where the topic was made again since the model was first heard of.
     ``configuration`` is the hash of the settings used now; ``others`` how many of the stored
     verdicts name which other one ("" for verdicts of versions that did not write it down)."""
 
@@ -188,8 +189,11 @@ def recompute_from_kafka(
             bounds = consumer.get_watermark_offsets(place, timeout=_PATIENCE_S)
             if bounds is None:
                 raise UnavailableError("its offsets cannot be read", place.topic, "is Kafka up?")
-            records = _records(consumer, TopicPartition(place.topic, place.partition, bounds[0]))
-            return recompute(config, model, version, stored, records, book.by_id, bounds[0])
+            remade = times_remade(max((int(row["offset"]) for row in stored), default=0))
+            read = _records(consumer, TopicPartition(place.topic, place.partition, bounds[0]))
+            records = ((numbered(remade, offset), value) for offset, value in read)
+            lost = UNCOUNTED if remade else bounds[0]
+            return recompute(config, model, version, stored, records, book.by_id, lost)
     except KafkaException as error:
         raise UnavailableError(
             f"cannot be read ({type(error).__name__})", place.topic, "is Kafka up, with this topic?"
@@ -223,9 +227,10 @@ def in_words(found: Recomputed) -> list[str]:
         said = f"equal: {found.compared} stored verdicts come out of {read} again"
         return [said, *(f"  {each}" for each in _judged_otherwise(found))]
     if found.lost:
+        gone = "those" if found.lost == UNCOUNTED else f"the {found.lost}"
         return [
             f"cannot be said: {len(found.differences)} of {found.compared} stored verdicts do not"
-            f" come out of {read}, and Kafka has deleted the {found.lost} before; keep"
+            f" come out of {read}, and Kafka has deleted {gone} before; keep"
             " driftline.summaries for as long as verdicts must be recomputed",
             *(f"  {each}" for each in _judged_otherwise(found)),
         ]

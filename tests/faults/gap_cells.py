@@ -20,7 +20,7 @@ from tests.faults.cells import Cell, Stage
 from tests.faults.checker import Report, check_dead_letters, check_summaries
 from tests.faults.judge_cells import end_judged
 from tests.faults.roles import RoleProcess, Trouble, wait_until
-from tests.faults.scene import Change, Scene
+from tests.faults.scene import CAUGHT_UP_S, Change, Scene
 from tests.faults.topic_reading import ends, records, rows
 from tests.faults.traffic import MODEL, PARTITIONS
 
@@ -127,10 +127,10 @@ def made_again_while_down(kept: bool, stage: Stage) -> Report:
         scene.wait_read()
         worker.kill()
         scene.bury("summarize")
-        committed = positions(scene)
+        committed = positions(scene, "summarize", _places(scene))
         _replace(scene, committed)
         if kept:
-            commit(scene, committed)
+            commit(scene, "summarize", committed)
         scene.report.kills += 1
         heir = scene.start("summarize")
         heir.wait_ready()
@@ -147,7 +147,7 @@ def made_again_while_frozen(stage: Stage) -> Report:
         scene.traffic.flush()
         scene.wait_read()
         worker.send(signal.SIGSTOP)
-        _replace(scene, positions(scene))
+        _replace(scene, positions(scene, "summarize", _places(scene)))
         worker.send(signal.SIGCONT)
         scene.report.kills += 1
         time.sleep(6)
@@ -155,24 +155,24 @@ def made_again_while_frozen(stage: Stage) -> Report:
         return _check_made_again(scene)
 
 
-def positions(scene: Scene) -> list[TopicPartition]:
-    """What the workers' group has committed, with its metadata."""
-    with _as_group(scene) as group:
-        return group.committed(_places(scene), timeout=10)
+def positions(scene: Scene, group: str, places: list[TopicPartition]) -> list[TopicPartition]:
+    """What a role's group has committed, with its metadata."""
+    with _as_group(scene, group) as consumer:
+        return consumer.committed(places, timeout=10)
 
 
-def commit(scene: Scene, wanted: list[TopicPartition]) -> None:
+def commit(scene: Scene, group: str, wanted: list[TopicPartition]) -> None:
     """Nobody of the group is alive: commit in its name."""
-    with _as_group(scene) as group:
-        group.commit(offsets=wanted, asynchronous=False)
+    with _as_group(scene, group) as consumer:
+        consumer.commit(offsets=wanted, asynchronous=False)
 
 
 @contextmanager
-def _as_group(scene: Scene) -> Iterator[confluent_kafka.Consumer]:
+def _as_group(scene: Scene, group: str) -> Iterator[confluent_kafka.Consumer]:
     consumer = confluent_kafka.Consumer(
         {
             "bootstrap.servers": scene.address,
-            "group.id": scene.internal("summarize"),
+            "group.id": scene.internal(group),
             "enable.auto.commit": False,
             "log_level": 0,
         }
@@ -229,7 +229,7 @@ def both(
     judge = scene.start("judge", **settings)
     judge.wait_ready()
     worker.wait_ready()
-    wait_until("the first verdicts", lambda: verdicts(scene), 30)
+    wait_until("the first verdicts", lambda: verdicts(scene), CAUGHT_UP_S)
     return worker, judge
 
 

@@ -16,6 +16,7 @@ from tests.faults import (
     results_network_cells,
     size_cells,
     store_cells,
+    summaries_cells,
     summarize_cells,
 )
 from tests.faults.cells import Cell, Tier
@@ -29,13 +30,14 @@ CELLS: Final[tuple[Cell, ...]] = (
     *producer_cells.CELLS,
     *protocol_cells.CELLS,
     *gap_cells.CELLS,
+    *summaries_cells.CELLS,
     *network_cells.CELLS,
     *results_network_cells.CELLS,
     *size_cells.CELLS,
 )
 
 
-EXPECTED: Final = 63
+EXPECTED: Final = 66
 """Cells of the table. Who takes one away takes it away here as well."""
 
 

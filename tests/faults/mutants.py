@@ -284,6 +284,7 @@ MUTANTS: dict[str, Callable[[], None]] = {
     "judge-has-no-lease": results_mutants.has_no_lease,
     "judge-keeps-entries-whole": results_mutants.judge_keeps_entries_whole,
     "judge-lets-in-early": results_mutants.judge_lets_in_early,
+    "judge-takes-names-for-topics": results_mutants.take_names_for_topics,
     "judge-passes-gaps": results_mutants.judge_passes_gaps,
     "keeps-groups-whole": keeps_groups_whole,
     "keeps-whole-letters": keeps_whole_letters,
