@@ -69,13 +69,51 @@ class JudgedColumn:
 
 
 @dataclass(frozen=True, slots=True, eq=False)
+class Listed:
+    """The measures of all columns one after another, in the order of their findings; each of so
+    many. ``columns``: the place of each one's column in the plan; ``cells``: int64, where its value
+    stands among [columns, :data:`OF_COLUMNS`], and ``sizes``: int64, where what it is a share of
+    stands among [n and rows, columns]; ``limited``: bool, whether it has a limit."""
+
+    names: tuple[str, ...]
+    columns: tuple[int, ...]
+    measures: tuple[Measure, ...]
+    detectors: tuple[str, ...]
+    above: tuple[float, ...]
+    critical: tuple[bool, ...]
+    cells: NDArray[np.int64]
+    sizes: NDArray[np.int64]
+    limited: NDArray[np.bool_]
+
+    @classmethod
+    def of(cls, columns: tuple[JudgedColumn, ...]) -> Listed:
+        each = [(column, measure) for column in columns for measure in column.measures]
+        measures = tuple(measure for _, measure in each)
+        places = np.array([column.place for column, _ in each], np.int64)
+        index = np.array([measure.index for measure in measures], np.int64)
+        of_rows = np.array([measure.of_rows for measure in measures], np.int64)
+        return cls(
+            tuple(column.name for column, _ in each),
+            tuple(places.tolist()),
+            measures,
+            tuple(measure.detector for measure in measures),
+            tuple(measure.above for measure in measures),
+            tuple(measure.critical for measure in measures),
+            places * len(OF_COLUMNS) + index,
+            of_rows * len(columns) + places,
+            np.array([measure.limit is not None for measure in measures], np.bool_),
+        )
+
+
+@dataclass(frozen=True, slots=True, eq=False)
 class Rules:
-    """What is judged of a plan's columns, by name. ``doubled``: some names stand twice, as numbers
-    and as text. ``worded``: whether directions of numbers and of categories may be asked for.
-    ``sign``: float64 [columns], by place: -1 where a mean that falls is worse, 1 where one that
-    rises is. ``latency``: its place."""
+    """What is judged of a plan's columns, by name; ``listed``: all at once. ``doubled``: some names
+    stand twice, as numbers and as text. ``worded``: whether directions of numbers and of categories
+    may be asked for. ``sign``: float64 [columns], by place: -1 where a mean that falls is worse, 1
+    where one that rises is. ``latency``: its place."""
 
     columns: tuple[JudgedColumn, ...]
+    listed: Listed
     doubled: bool
     worded: tuple[bool, bool]
     sign: NDArray[np.float64]
@@ -86,7 +124,7 @@ class Rules:
 
 @functools.lru_cache(maxsize=1_024)
 def rules_of(settings: ThresholdSettings, kind: Against, plan: Plan) -> Rules:
-    columns = [_column(settings, kind, plan, place) for place in plan.by_name.tolist()]
+    columns = tuple(_column(settings, kind, plan, place) for place in plan.by_name.tolist())
     better_low = [
         any(fnmatch.fnmatchcase(spec.name, p) for p in settings.lower_is_better)
         for spec in plan.columns
@@ -99,7 +137,8 @@ def rules_of(settings: ThresholdSettings, kind: Against, plan: Plan) -> Rules:
         if measure.limit is not None and measure.index < len(OF_VALUES)
     }
     return Rules(
-        tuple(columns),
+        columns,
+        Listed.of(columns),
         len({column.name for column in columns}) < len(columns),
         (Kind.NUMERIC in worded, Kind.CATEGORICAL in worded),
         np.where(np.array(better_low, np.bool_), 1.0, -1.0),

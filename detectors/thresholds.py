@@ -11,8 +11,9 @@ claim otherwise.
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
+from itertools import compress, repeat
 
 import numpy as np
 from numpy.typing import NDArray
@@ -109,13 +110,45 @@ def judge_all(settings: ThresholdSettings, asked: Sequence[Asked]) -> list[list[
     found: list[list[Finding]] = [[] for _ in asked]
     with quiet():
         for many in compare_many(pairs):
-            kinds = [asked[at].comparison.kind for at in many.places]
-            rules = {kind: rules_of(settings, kind, many.plan) for kind in kinds}
-            values = _values(many, rules[kinds[0]].sign).T
-            shown = values.reshape(len(kinds), -1, len(OF_COLUMNS)).tolist()
-            for one, (at, kind) in enumerate(zip(many.places, kinds, strict=True)):
-                _judge(settings, asked[at], many, one, rules[kind], shown[one], found[at])
+            of_many = [asked[at] for at in many.places]
+            rules = [rules_of(settings, one.comparison.kind, many.plan) for one in of_many]
+            told = _told(settings, many, rules[0])
+            for one, at in enumerate(many.places):
+                _judge(settings, asked[at], many, one, rules[one], told, found[at])
     return found
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class _Told:
+    """Of comparisons with the same plan, a list each, and in it one of each measure of
+    :class:`Listed`: ``values``, what both sides are a share of (``sizes`` and ``usual_sizes``), and
+    the places of the measures that have no value or too few of them (``strange``). ``counts``: by
+    column, n and errors now, then the usual ones."""
+
+    values: list[list[float]]
+    sizes: list[list[int]]
+    usual_sizes: list[list[int]]
+    strange: list[NDArray[np.int64]]
+    counts: list[list[list[int]]]
+
+
+def _told(settings: ThresholdSettings, many: Many, rules: Rules) -> _Told:
+    """``rules``: any of those that hold, which have the same measures."""
+    listed, copies = rules.listed, len(many.places)
+    columns = len(many.plan.columns)
+    values = _values(many, rules.sign).T.reshape(copies, -1).take(listed.cells, axis=1)
+    # n, rows and errors of either side, by comparison and column.
+    both = np.array((many.now.counts[:3], many.usual.counts[:3]))
+    both = both.reshape(2, 3, copies, columns).swapaxes(1, 2)
+    sizes = both.reshape(2, copies, -1).take(listed.sizes, axis=2)
+    strange = np.isnan(values) | (np.minimum(sizes[0], sizes[1]) < settings.min_events)
+    by_column = both[:, :, ::2].transpose(1, 3, 0, 2).reshape(copies, columns, 4)
+    return _Told(
+        values.tolist(),
+        *sizes.tolist(),
+        [row.nonzero()[0] for row in strange],
+        by_column.tolist(),
+    )
 
 
 def _judge(
@@ -124,72 +157,64 @@ def _judge(
     many: Many,
     one: int,
     rules: Rules,
-    values: list[list[float]],
+    told: _Told,
     findings: list[Finding],
 ) -> None:
     """All findings of one comparison, which is the one at ``one`` of ``many``."""
     if rules.columns:
-        _judge_values(settings, asked, many, one, rules, values, findings)
+        findings += _of_values(settings, asked, many, one, rules, told)
     if rules.latency is not None:
         _judge_tails(settings, asked, many, one, rules, findings)
     _judge_failures(settings, asked.comparison, asked.place, rules, findings)
 
 
-def _judge_values(
-    settings: ThresholdSettings,
-    asked: Asked,
-    many: Many,
-    one: int,
-    rules: Rules,
-    values: list[list[float]],
-    findings: list[Finding],
-) -> None:
-    place, against = asked.place, asked.comparison.name
-    release, segment, window_ms = place.release, place.segment, place.window_ms
-    start_ms, revision = place.window_start_ms, place.revision
-    passed, nan, no_limit = Outcome.PASS, math.nan, NO_LIMIT
-    columns = len(many.plan.columns)
-    counts = many.now.counts[:, one * columns : (one + 1) * columns]
-    every = np.concatenate((counts, many.known[one].figures.counts)).T.tolist()
-    chosen = _chosen(rules, every) if rules.doubled else {}
-    told = directions(many.one(one), *rules.worded)[0] if any(rules.worded) else None
-    for column in rules.columns:
-        name, at = column.name, column.place
-        n, rows, errors, _, usual_n, usual_rows, usual_errors, _ = every[at]
-        if not (n or errors or usual_n or usual_errors) or chosen.get(name, at) != at:
-            continue  # in a layout by chance only, or judged by its other half
-        row = values[at]
-        few, few_rows = _few(settings, n, usual_n), _few(settings, rows, usual_rows)
-        for measure in column.measures:
-            value, of_rows = row[measure.index], measure.of_rows
-            lacks = few_rows if of_rows else few
-            if measure.limit is None and not lacks and value == value:
-                outcome, reason = passed, no_limit
-            else:
-                asked_of = AskedOfColumn(many, rules, at, one * columns + at, measure.index, told)
-                outcome, reason = outcome_of(measure, value, lacks, asked_of)
-                # One NaN for all, so that equal findings are equal.
-                value = value if value == value else nan
-            findings.append(
-                Finding(
-                    release,
-                    segment,
-                    name,
-                    window_ms,
-                    start_ms,
-                    revision,
-                    measure.detector,
-                    against,
-                    value,
-                    measure.above,
-                    rows if of_rows else n,
-                    usual_rows if of_rows else usual_n,
-                    outcome,
-                    reason,
-                    measure.limit is not None,
-                    measure.critical,
-                )
-            )
+def _of_values(
+    settings: ThresholdSettings, asked: Asked, many: Many, one: int, rules: Rules, told: _Told
+) -> Iterable[Finding]:
+    """A window has some ten of these a column: so those of which there is nothing to say but their
+    value, as a rule all, are made without a line of Python for each."""
+    place, listed = asked.place, rules.listed
+    values, sizes, usual_sizes = told.values[one], told.sizes[one], told.usual_sizes[one]
+    outcomes, reasons = [Outcome.PASS] * len(values), [NO_LIMIT] * len(values)
+    special = told.strange[one]
+    if listed.limited.any():
+        special = np.union1d(special, listed.limited.nonzero()[0])
+    words = directions(many.one(one), *rules.worded)[0] if any(rules.worded) else None
+    for at in special.tolist():
+        measure, column = listed.measures[at], listed.columns[at]
+        of_column = one * len(many.plan.columns) + column
+        asked_of = AskedOfColumn(many, rules, column, of_column, measure.index, words)
+        lacks = _few(settings, sizes[at], usual_sizes[at])
+        outcomes[at], reasons[at] = outcome_of(measure, values[at], lacks, asked_of)
+        if math.isnan(values[at]):
+            values[at] = math.nan  # one for all, so that equal findings are equal
+    found = map(
+        Finding,
+        repeat(place.release),
+        repeat(place.segment),
+        listed.names,
+        repeat(place.window_ms),
+        repeat(place.window_start_ms),
+        repeat(place.revision),
+        listed.detectors,
+        repeat(asked.comparison.name),
+        values,
+        listed.above,
+        sizes,
+        usual_sizes,
+        outcomes,
+        reasons,
+        listed.limited.tolist(),
+        listed.critical,
+    )
+    counts = told.counts[one]
+    if all(map(any, counts)) and not rules.doubled:
+        return found
+    # Columns that are in a layout by chance only, or are judged by their other half, are left out.
+    chosen = _chosen(rules, counts)
+    return compress(
+        found, [chosen.get(n) == c for n, c in zip(listed.names, listed.columns, strict=True)]
+    )
 
 
 def _values(many: Many, sign: NDArray[np.float64]) -> NDArray[np.float64]:
@@ -226,15 +251,16 @@ def _few(settings: ThresholdSettings, n: int, usual_n: int) -> str:
     return f"{fewest} values, {least} needed" if fewest < least else ""
 
 
-def _chosen(rules: Rules, every: list[list[int]]) -> dict[str, int]:
-    """Of each name the place of the half that has more values, first on the usual side."""
+def _chosen(rules: Rules, counts: list[list[int]]) -> dict[str, int]:
+    """Of each name that has anything the place of the half that has more values, first on the usual
+    side. ``counts``: as in :class:`_Told`."""
     chosen: dict[str, int] = {}
     for column in rules.columns:
-        n, _, errors, _, usual_n, _, usual_errors, _ = every[column.place]
-        if not (n or errors or usual_n or usual_errors):
+        n, _, usual_n, _ = counts[column.place]
+        if not any(counts[column.place]):
             continue
         known = chosen.setdefault(column.name, column.place)
-        if (usual_n, n) > (every[known][4], every[known][0]):
+        if (usual_n, n) > (counts[known][2], counts[known][0]):
             chosen[column.name] = column.place
     return chosen
 
