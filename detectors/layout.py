@@ -92,7 +92,10 @@ class Layout:
     index: Mapping[tuple[str, Kind], int]
     width: int
     low_words: NDArray[np.int64]
-    """Where the low words of sums stand: after an addition they are carried into the high ones."""
+    """Where the low words of sums stand: after an addition they are carried into the high ones,
+    each of which stands before its low one."""
+    low_mask: NDArray[np.int64]
+    """int64 [width]: all bits where a low word stands, else none."""
 
     @classmethod
     def of(cls, reference: str, columns: Iterable[ColumnSpec] = ()) -> Layout:
@@ -108,7 +111,10 @@ class Layout:
                 low_words += [at + FIRST_LOW, at + SECOND_LOW]
             at += spec.width
         index = {spec.key: i for i, spec in enumerate(ordered)}
-        return cls(reference, ordered, starts, index, at, np.array(low_words, dtype=np.int64))
+        low = np.array(low_words, dtype=np.int64)
+        mask = np.zeros(at, np.int64)
+        mask[low] = -1
+        return cls(reference, ordered, starts, index, at, low, mask)
 
     def same_as(self, other: Layout) -> bool:
         """Whether vectors of both may be added as they are."""

@@ -54,8 +54,10 @@ class Blocks:
         ]
         return cls(
             layout,
-            np.stack([block.vector for block in summaries]),
-            np.stack([block.extremes for block in summaries]),
+            np.concatenate([block.vector for block in summaries]).reshape(-1, layout.width),
+            np.concatenate([block.extremes for block in summaries]).reshape(
+                len(summaries), 2, len(layout.columns)
+            ),
             [(at, name) for at, name, _ in sketched],
             [len(sketch.keys) for _, _, sketch in sketched],
             np.concatenate([np.empty(0, np.int32), *(each.keys for _, _, each in sketched)]),
@@ -69,10 +71,11 @@ def merge_runs(blocks: Blocks, sizes: Sequence[int]) -> list[Summaries]:
     lengths = np.asarray(sizes, np.int64)
     layout = blocks.layout
     vectors, extremes = _added(blocks, lengths)
-    low = layout.low_words
-    # Low words are below 2**32 each, so carrying once is enough for 2**31 blocks.
-    vectors[:, low - 1] += vectors[:, low] >> fixed_point.WORD
-    vectors[:, low] &= fixed_point.MASK
+    # Low words are below 2**32 each, so carrying once is enough for 2**31 blocks. All words are
+    # gone through, of which others carry nothing: picking out the low ones costs more.
+    carried = (vectors & layout.low_mask) >> fixed_point.WORD
+    vectors[:, :-1] += carried[:, 1:]
+    vectors -= carried << fixed_point.WORD
     run_of = np.repeat(np.arange(len(lengths)), lengths)
     sketches = _sketches(blocks, run_of.tolist(), len(lengths))
     categories: list[dict[str, CategoryCounts]] = [{} for _ in lengths]
@@ -119,9 +122,10 @@ def _added(blocks: Blocks, lengths: Ints) -> tuple[Ints, NDArray[np.float64]]:
         # Runs of one length, as a rule: several times as fast as what follows.
         cut = vectors.reshape(runs, most, -1)
         edges = both.reshape(runs, most, *both.shape[1:])
-        return cut.sum(axis=1), np.stack(
-            (edges[:, :, 0].min(axis=1), edges[:, :, 1].max(axis=1)), axis=1
-        )
+        outer = np.empty((runs, *both.shape[1:]))
+        edges[:, :, 0].min(axis=1, out=outer[:, 0])
+        edges[:, :, 1].max(axis=1, out=outer[:, 1])
+        return cut.sum(axis=1), outer
     starts = np.cumsum(lengths) - lengths
     lowest = np.minimum.reduceat(both[:, 0], starts, axis=0)
     highest = np.maximum.reduceat(both[:, 1], starts, axis=0)
