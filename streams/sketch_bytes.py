@@ -87,26 +87,29 @@ def unpack_sketches(
 def _unpack_short(
     packed: Sequence[memoryview],
 ) -> tuple[list[int], NDArray[np.int32], NDArray[np.int64]]:
-    weights: tuple[list[memoryview], ...] = tuple([] for _ in range(_BUCKET))
-    sizes: list[int] = []
-    for each in packed:
-        n = len(each) // _BUCKET
-        sizes.append(n)
-        for weight, at in enumerate(range(_FIRST.size, len(each), n)):
-            weights[weight].append(each[at : at + n])
+    # As bytes: a slice of these costs a third of one of a view.
+    whole = [bytes(each) for each in packed]
+    sizes = [len(each) // _BUCKET for each in whole]
+    weights = [
+        [
+            each[at * n + _FIRST.size : (at + 1) * n + _FIRST.size]
+            for each, n in zip(whole, sizes, strict=True)
+        ]
+        for at in range(_BUCKET)
+    ]
     lengths = np.array(sizes, np.int64)
-    starts = np.cumsum(lengths) - lengths
-    firsts = np.array([_FIRST.unpack_from(each)[0] for each in packed], np.int32)
+    starts = lengths.cumsum() - lengths
+    firsts = np.frombuffer(b"".join([each[: _FIRST.size] for each in whole]), "<i4")
     total = sum(sizes)
     steps = _joined(weights[:_STEP], total, 4).view("<i4").ravel()
     # Sums run on from one sketch into the next (and around, which subtracting undoes).
-    keys = np.cumsum(steps, dtype=np.int32)
-    keys += np.repeat(firsts - keys[starts], lengths)
+    keys = steps.cumsum(dtype=np.int32)
+    keys += (firsts - keys.take(starts)).repeat(lengths)
     counts = _joined(weights[_STEP:], total, 2).view("<u2").ravel()
     return sizes, keys, counts.astype(np.int64)
 
 
-def _joined(weights: Sequence[list[memoryview]], length: int, width: int) -> NDArray[np.uint8]:
+def _joined(weights: Sequence[list[bytes]], length: int, width: int) -> NDArray[np.uint8]:
     """uint8 [length, width]: numbers by their bytes; heavier ones than are given are nothing."""
     found = np.zeros((length, width), np.uint8)
     for weight, parts in enumerate(weights):
