@@ -18,6 +18,7 @@ from numpy.typing import NDArray
 from detectors.canary_cast import Cast
 from detectors.canary_rules import Measure
 from detectors.fixed_point import STEPS, WORD
+from detectors.flags import any_of
 from detectors.layout import (
     CATEGORICAL_SLOTS,
     CLIPPED_FIRST,
@@ -182,7 +183,7 @@ class Reader:
         coarse |= sd < levels.coarse_sd
         doubtful = (variance <= _CANCELS * second) | (levels.sketched & coarse)
         doubtful &= n > 0
-        for arm, place in np.argwhere(doubtful).tolist() if doubtful.any() else ():
+        for arm, place in np.argwhere(doubtful).tolist() if any_of(doubtful) else ():
             column = arms[arm].numeric(levels.columns[place])
             if column is not None:
                 mean[arm, place], sd[arm, place] = column.mean, column.sd

@@ -29,6 +29,7 @@ from scipy import special
 from detectors.canary_bets import SHIFTS
 from detectors.canary_book import Book, Ends
 from detectors.conditional import TIGHT_SHARE
+from detectors.flags import all_of, any_of
 
 Floats = NDArray[np.float64]
 Counts = NDArray[np.int64]
@@ -86,7 +87,7 @@ def _on_ranges(book: Book, upto: Counts, n: Floats, total: Floats, rate_tilt: Fl
     share = inside / events
     fair = ours * (np.log1p(share * np.expm1(bet)) - np.log1p(share * np.expm1(tilt)))
     tight = ours > TIGHT_SHARE * events
-    if tight.any():
+    if any_of(tight):
         bet, tilt = np.broadcast_to(bet, tight.shape), np.broadcast_to(tilt, tight.shape)
         bound = _tight_range(inside[tight], ours[tight], events[tight], bet[tight], tilt[tight])
         fair[tight] = np.minimum(fair[tight], bound)
@@ -147,14 +148,14 @@ def _on_levels(
     fair *= ours[..., None, None, :]
     fair = fair.reshape(logs.shape)
     tight = ours > TIGHT_SHARE * events
-    if tight.any():
+    if any_of(tight):
         by_row = zip(
             *(one.reshape(-1, one.shape[-1]) for one in (counts, ours, events, tight)),
             *map(_rows, (logs, fair)),
             strict=True,
         )
         for cells, some, of, chosen, log, into in by_row:
-            if chosen.any():
+            if any_of(chosen):
                 bound = _tight_shifts(book, weights, cells, some, of, log, chosen)
                 into[:, chosen] = np.minimum(into[:, chosen], bound)
     owed = fair.reshape(*n.shape[:-1], -1).take(bets.place, axis=-1)
@@ -201,7 +202,7 @@ def _tight_shifts(
     bets = book.shifts
     n, total, logs = n[chosen], total[chosen], logs[:, chosen]
     keep = chosen[bets.level_of]
-    if not keep.all():
+    if not all_of(keep):
         weights, counts = np.ascontiguousarray(weights[:, keep]), counts[keep]
     sizes = np.add.reduceat(np.ones(len(keep)), bets.starts).astype(np.int64)[chosen]
     starts, level_of = np.cumsum(sizes) - sizes, np.repeat(np.arange(len(sizes)), sizes)

@@ -31,6 +31,7 @@ from detectors.canary_rules import CanarySettings
 from detectors.canary_sequences import PaneValues, Sequences
 from detectors.canary_wealth import Wealth
 from detectors.dispersion import Differences, Dispersion, differences
+from detectors.flags import all_of
 
 Floats = NDArray[np.float64]
 Counts = NDArray[np.int64]
@@ -248,7 +249,7 @@ def _told(
 ) -> Tallies:
     latest = np.maximum(old.last_ms, end_ms)
     n, m = pane.n, pane.m
-    if seen.all() and old.n.all():
+    if all_of(seen) and all_of(old.n):
         return Tallies(old.n + n, old.n_against + m, old.unmatched, old.first_ms, latest)
     return Tallies(
         old.n + n * seen,

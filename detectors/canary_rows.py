@@ -22,6 +22,7 @@ from detectors.canary_ledger import BLANK, Ledger, Tallies, fits, fitted
 from detectors.canary_sequences import Sequences
 from detectors.canary_wealth import Wealth
 from detectors.dispersion import Dispersion
+from detectors.flags import any_of
 
 _GROUPS = {
     "wealth": Wealth,
@@ -71,7 +72,7 @@ class Row:
     def failed(self) -> bool:
         """Whether any measure has failed."""
         peak = self.rows.wealth.peak
-        return bool(((peak if self.at is None else peak[self.at]) >= self.rows.cast.needed).any())
+        return any_of((peak if self.at is None else peak[self.at]) >= self.rows.cast.needed)
 
 
 def together(ledgers: Sequence[Ledger]) -> Ledger:

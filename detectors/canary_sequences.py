@@ -9,6 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from detectors.confidence_sequence import DifferenceSequence, best_ratio
+from detectors.flags import all_of, any_of
 
 Floats = NDArray[np.float64]
 Counts = NDArray[np.int64]
@@ -60,11 +61,11 @@ class Sequences:
         within = self.within + theirs * unbiased[1]
         usable = np.isfinite(total + variance + within)
         r2, skipped = self.r2, self.skipped
-        if not r2.all():
+        if not all_of(r2):
             first = variance / ours * (narrowest_after / best_ratio(alpha))
             r2 = np.where(r2 != 0, r2, np.where(np.isfinite(first), first, 0.0))
         add = seen & usable
-        if add.all():
+        if all_of(add):
             return Sequences(
                 self.n + n, self.n_against + m, total, variance, within, r2, self.skipped
             )
@@ -119,7 +120,7 @@ def events_until(
     scale = np.where(open_, scale, 1.0)
     moving = open_ & ~(half < room)
     for _ in range(_ROUNDS):
-        if not moving.any():
+        if not any_of(moving):
             break
         inside = (np.log1p(x) - 2.0 * math.log(alpha)) / scale
         next_x = 0.5 * (inside + np.sqrt(inside * (inside + 4.0)))

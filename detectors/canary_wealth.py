@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 
 from detectors.canary_book import Book
 from detectors.e_process import AT_ONCE
+from detectors.flags import all_of, any_of
 
 Floats = NDArray[np.float64]
 Indices = NDArray[np.int64]
@@ -39,17 +40,18 @@ class Wealth:
         if not len(betting):
             return self
         t = self.panes
-        if t.all():
+        if all_of(t):
             new = np.log((1.0 - AT_ONCE) / t / (t + 1.0))
         else:
             later = np.maximum(t, 1)
             new = np.where(t == 0, math.log(AT_ONCE), np.log((1.0 - AT_ONCE) / later / (later + 1)))
         put_in = new.take(owner, axis=-1) + book.log_part
         onset = np.where(put_in > self.log_wealth, start_ms, self.onset_ms)
-        gain = np.minimum(np.where(np.isnan(log_e), 0.0, log_e), cap.take(owner))
-        wealth = _log_of_sum(self.log_wealth, put_in) + gain
+        unknown = np.isnan(log_e)
+        known_e = np.where(unknown, 0.0, log_e) if any_of(unknown) else log_e
+        wealth = _log_of_sum(self.log_wealth, put_in) + np.minimum(known_e, cap.take(owner))
         moved = bet_on.take(betting, axis=-1)
-        if not moved.all():
+        if not all_of(moved):
             on = bet_on.take(owner, axis=-1)
             wealth = np.where(on, wealth, self.log_wealth)
             onset = np.where(on, onset, self.onset_ms)

@@ -18,6 +18,8 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
+from detectors.flags import all_of
+
 Floats = NDArray[np.float64]
 Counts = NDArray[np.int64]
 Flags = NDArray[np.bool_]
@@ -100,14 +102,14 @@ class Dispersion:
         add = seen & pane.known & np.isfinite(weight + weighted)
         so_far = self.weight
         started = so_far > 0
-        if not started.all():
+        if not all_of(started):
             so_far = np.where(started, so_far, 1.0)
         # The mean so far is itself an estimate: its error is in the residual too.
         residual = (pane.gap - self.weighted / so_far) * np.sqrt(
             pane.weight / (1.0 + pane.weight / so_far)
         )
         later = add & started
-        if later.all():
+        if all_of(later):
             return Dispersion(
                 self.panes + 1,
                 weight,

@@ -33,6 +33,7 @@ from detectors.bets import log_payoffs, tolerance
 from detectors.drift_evidence import alarm_of
 from detectors.drift_settings import DriftSettings
 from detectors.drift_state import Alarm, DriftState, masses
+from detectors.flags import all_of, any_of
 from detectors.payoffs import EXPERTS_ROWS, MEMORIES, Payoffs
 
 Floats = NDArray[np.float64]
@@ -85,12 +86,11 @@ def step(
     if share > 0:
         # Half the way to an alarm, in logarithms, from the mass that one pane brings.
         bound = max(0.5 * float(np.log(threshold / (share * length_ms))), 0.1)
-    bounds = np.where(paid.bounded, min(bound, LARGEST_STEP), LARGEST_STEP)
     gained = _settle(paid, counts, rows, state.memory)
-    if not paid.judged.all():
+    if not all_of(paid.judged):
         # In a slot that the reference does not know nothing is fair: evidence stands still.
         gained = np.where(paid.judged.take(dictionary.watch_of), gained, 0.0)
-    gained = np.exp(np.minimum(gained, bounds.take(dictionary.watch_of)))
+    gained = np.exp(np.minimum(gained, _most(paid, min(bound, LARGEST_STEP))))
     fresh = paid.prior * ((rows > 0) * (share * length_ms)).take(dictionary.watch_of)
     before = state.mass + fresh
     newer = fresh / np.where(before > 0, before, np.inf)
@@ -103,6 +103,17 @@ def step(
     if not len(over):
         return Step(settled, ())
     return _raise(settled, paid, counts, over, length_ms, settings)
+
+
+def _most(paid: Payoffs, bound: float) -> Floats | float:
+    """What the bets may gain in one pane, of which bursts are bounded by ``bound``: float64 [bets],
+    or one number for all of them."""
+    if all_of(paid.bounded):
+        return bound
+    if not any_of(paid.bounded):
+        return LARGEST_STEP
+    by_watch = np.where(paid.bounded, bound, LARGEST_STEP)
+    return by_watch.take(paid.normal.dictionary.watch_of)
 
 
 def _settle(paid: Payoffs, counts: Floats, rows: Floats, memory: Floats) -> Floats:
