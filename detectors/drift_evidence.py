@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterable
-from dataclasses import dataclass
 
+import msgspec
 import numpy as np
 from numpy.typing import NDArray
 from scipy import special
@@ -31,8 +31,8 @@ _DETECTORS = {
 }
 
 
-@dataclass(frozen=True, slots=True)
-class Reading:
+# Not a dataclass, as findings are not: every window makes one for each watch.
+class Reading(msgspec.Struct, frozen=True, gc=False):
     """What drift says of one watch at present.
 
     ``share``: its mass as a share of the mass that raises an alarm. ``contribution``: its part of

@@ -16,6 +16,7 @@ answer is HOLD, and a person decides. Everything else is no answer, and says so.
 from __future__ import annotations
 
 import math
+import operator
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import ClassVar
@@ -73,6 +74,10 @@ class Decision:
     upstream: tuple[str, ...] = ()
 
 
+_decides = operator.attrgetter("decides")
+"""Few do, of the many that a window has."""
+
+
 class Standings:
     """The present state of every deciding detector of one model."""
 
@@ -88,9 +93,7 @@ class Standings:
 
     def enter(self, findings: Iterable[Finding]) -> None:
         """Take in the findings of a window; a correction of an old window changes nothing here."""
-        for finding in findings:
-            if not finding.decides:
-                continue
+        for finding in filter(_decides, findings):
             key = (
                 finding.release.version,
                 finding.release.role,

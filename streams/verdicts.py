@@ -47,10 +47,9 @@ def decide_all(
     missing = in_words(state.gaps)
     version_to_return_to = baseline(state.releases)
     for (version, role), track in sorted(state.releases.items()):
-        release = state.release(version, role)
-        closed_one = (version, role.value) in evaluated
         if version == OTHER:
             continue
+        closed_one = (version, role.value) in evaluated
         decision = silence(track, settings, state.closed_ms, wall_ms, stuck_ms)
         if decision is None and missing:
             decision = Decision(Status.BLIND, missing)
@@ -61,11 +60,12 @@ def decide_all(
             if not (closed_one or news or track.status == Status.BLIND.value):
                 continue
             canary = evidence.canary_verdict(version, role)
-            decision = decide(release, standings, state.closed_ms, canary)
+            decision = decide(state.release(version, role), standings, state.closed_ms, canary)
         if not (closed_one or track.status or decision.status is Status.BLIND):
             continue  # it has only just begun
         if not closed_one and decision.status.value == track.status:
             continue
+        release = state.release(version, role)
         # From the offset, so that it also grows for a release that was forgotten and came back.
         track.sequence = offset + 1
         track.status, track.reason = decision.status.value, decision.reason
