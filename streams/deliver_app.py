@@ -31,12 +31,11 @@ from streams.internal_topics import (
     VERDICTS,
     topic_specs,
 )
-from streams.kafka import results_consumer
+from streams.kafka import whole_topic_consumer
 from streams.kafka_topics import ensure_topics
 from streams.lease import Lease
 from streams.metrics_port import metrics_port, new_registry
 from streams.metrics_verdicts import DeliverMetrics
-from streams.verdict_reader import READER_SETTINGS
 
 if TYPE_CHECKING:
     from streams.config import Config
@@ -83,9 +82,7 @@ def run(config: Config) -> int:
     board = ControlBoard(config.fleet.max_rollbacks_per_hour, config.policy.automation)
 
     def make_consumer() -> confluent_kafka.Consumer:
-        return confluent_kafka.Consumer(
-            {**results_consumer(config.kafka, "control"), **READER_SETTINGS}
-        )
+        return confluent_kafka.Consumer(whole_topic_consumer(config.kafka, "control"))
 
     registry = new_registry()
     with (

@@ -30,12 +30,11 @@ from streams.doctor_outside import (
 )
 from streams.doctor_store import folder_check, store_checks
 from streams.internal_topics import DELIVER, JUDGE, REFERENCES, SUMMARIES, VERDICTS, topic_specs
-from streams.kafka import EMBEDDED, embedded_at, results_consumer
+from streams.kafka import EMBEDDED, embedded_at, whole_topic_consumer
 from streams.kafka_topics import check_broker
 from streams.reference_book import ReferenceBook
 from streams.store_loop import STORED
 from streams.up import LOG_FOLDER, RUN_FOLDER
-from streams.verdict_reader import READER_SETTINGS
 
 if TYPE_CHECKING:
     from streams.config import Config
@@ -196,7 +195,7 @@ def _references(config: Config) -> list[Check]:
     kafka = config.kafka
     if not (config.models or config.references.files):
         return []
-    properties = {**results_consumer(kafka, "doctor"), **READER_SETTINGS}
+    properties = whole_topic_consumer(kafka, "doctor")
     with ReferenceBook(
         lambda: confluent_kafka.Consumer(properties), kafka.topic(REFERENCES)
     ) as book:

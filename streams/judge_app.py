@@ -47,7 +47,7 @@ from streams.internal_topics import (
 )
 from streams.judge_state import JudgeState, steps
 from streams.judged_by import JudgedBy, encode_configuration
-from streams.kafka import results_consumer
+from streams.kafka import whole_topic_consumer
 from streams.kafka_topics import ensure_topics
 from streams.lease import Lease
 from streams.metrics_port import metrics_port, new_registry
@@ -55,7 +55,6 @@ from streams.metrics_verdicts import JudgeMetrics
 from streams.outputs import Outputs
 from streams.pair_delta import PairDelta, decode_summaries
 from streams.reference_book import ReferenceBook, encode_reference
-from streams.verdict_reader import READER_SETTINGS
 from streams.wire import (
     Delta,
     Unreadable,
@@ -255,9 +254,7 @@ def run(config: Config) -> int:
     ensure_topics(config.kafka, topic_specs(config.kafka))
 
     def make_consumer() -> confluent_kafka.Consumer:
-        return confluent_kafka.Consumer(
-            {**results_consumer(config.kafka, "references"), **READER_SETTINGS}
-        )
+        return confluent_kafka.Consumer(whole_topic_consumer(config.kafka, "references"))
 
     registry = new_registry()
     with (

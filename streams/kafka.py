@@ -150,9 +150,7 @@ def embedded_at(address: str) -> str:
     return f"{_EMBEDDED_AT}{address}"
 
 
-def input_consumer(
-    settings: KafkaSettings, group: str, on_error: Callable[[Any], None] | None = None
-) -> dict[str, Any]:
+def input_consumer(settings: KafkaSettings, group: str) -> dict[str, Any]:
     """Consumer of the input topics, for throughput: use it with ``consume(500)``.
 
     Offsets are committed by the caller, plainly or in its transaction. Memory: at most about
@@ -162,7 +160,7 @@ def input_consumer(
     has checked them when it took the records.
     """
     return {
-        **_client(settings, f"{group}-input", on_error),
+        **_client(settings, f"{group}-input"),
         **_group(settings, group, StartAt.EARLIEST),
         # Where to begin and what to do about a gap is decided by the worker, aloud.
         "auto.offset.reset": "error",
@@ -176,16 +174,11 @@ def input_consumer(
     }
 
 
-def results_consumer(
-    settings: KafkaSettings, group: str, on_error: Callable[[Any], None] | None = None
-) -> dict[str, Any]:
-    """Consumer of driftline's own topics, for prompt delivery: committed records, from the start.
-
-    For a reader that keeps no position (a view of a compacted topic) use ``assign`` and never
-    commit; ``group`` is then only a name.
-    """
+def results_consumer(settings: KafkaSettings, group: str) -> dict[str, Any]:
+    """Consumer of driftline's own topics, for prompt delivery: committed records, from the
+    start."""
     return {
-        **_client(settings, f"{group}-results", on_error),
+        **_client(settings, f"{group}-results"),
         **_group(settings, group, StartAt.EARLIEST),
         "queued.max.messages.kbytes": 16_384,
         "fetch.queue.backoff.ms": 20,
@@ -193,12 +186,22 @@ def results_consumer(
     }
 
 
-def producer(
-    settings: KafkaSettings, name: str, on_error: Callable[[Any], None] | None = None
-) -> dict[str, Any]:
+def whole_topic_consumer(settings: KafkaSettings, name: str) -> dict[str, Any]:
+    """Consumer of a view of a compacted topic: it keeps no position, so use ``assign`` and never
+    commit. It reports the end of a partition, and makes no topic."""
+    return {
+        **results_consumer(settings, name),
+        # The only way to know that the end was reached: positions stop short of it where the last
+        # records of a partition are markers of transactions.
+        "enable.partition.eof": True,
+        "allow.auto.create.topics": False,
+    }
+
+
+def producer(settings: KafkaSettings, name: str) -> dict[str, Any]:
     """Idempotent producer: in order and without duplicates as long as the process lives."""
     return {
-        **_client(settings, name, on_error),
+        **_client(settings, name),
         "enable.idempotence": True,
         "compression.type": "lz4",
         "linger.ms": 5,
@@ -208,16 +211,14 @@ def producer(
     }
 
 
-def transactional_producer(
-    settings: KafkaSettings, transactional_id: str, on_error: Callable[[Any], None] | None = None
-) -> dict[str, Any]:
+def transactional_producer(settings: KafkaSettings, transactional_id: str) -> dict[str, Any]:
     """Transactional producer. Its id must be the same when the same worker starts again, and no
     other's: a second producer with the same id fences the first. Raises ValueError on the embedded
     broker, which could only pretend."""
     if settings.embedded:
         raise ValueError("the embedded broker has no real transactions: commit offsets plainly")
     return {
-        **producer(settings, transactional_id, on_error),
+        **producer(settings, transactional_id),
         "transactional.id": transactional_id,
         "transaction.timeout.ms": TRANSACTION_MS,
         "message.timeout.ms": TRANSACTION_MS - 5_000,
@@ -225,8 +226,10 @@ def transactional_producer(
 
 
 def admin(settings: KafkaSettings, on_error: Callable[[Any], None] | None = None) -> dict[str, Any]:
-    """Client that looks at and makes topics."""
-    return _client(settings, "admin", on_error)
+    """Client that looks at and makes topics. ``on_error`` hears, instead of the log, why a call got
+    no answer."""
+    made = _client(settings, "admin")
+    return made if on_error is None else {**made, "error_cb": on_error}
 
 
 def _group(settings: KafkaSettings, group: str, start: StartAt) -> dict[str, Any]:
@@ -247,9 +250,7 @@ def _group(settings: KafkaSettings, group: str, start: StartAt) -> dict[str, Any
     }
 
 
-def _client(
-    settings: KafkaSettings, name: str, on_error: Callable[[Any], None] | None
-) -> dict[str, Any]:
+def _client(settings: KafkaSettings, name: str) -> dict[str, Any]:
     """What every client has. Logs and errors go to structlog, not to stderr; librdkafka hands them
     over in ``poll`` and ``flush``."""
     kafka_log = KafkaLog(name)
@@ -258,7 +259,7 @@ def _client(
         "bootstrap.servers": settings.servers,
         "client.id": f"driftline-{name}",
         "logger": kafka_log,
-        "error_cb": on_error or kafka_log.error,
+        "error_cb": kafka_log.error,
         "log.connection.close": False,  # idle connections close: that is not news
         "socket.keepalive.enable": True,
         # A connection may be dead without a word. librdkafka would wait for a minute.

@@ -23,12 +23,11 @@ from streams.internal_topics import REFERENCES, SUMMARIES
 from streams.judge import ModelJudge
 from streams.judge_state import note_clocks, numbered, steps, times_remade
 from streams.judged_by import JudgedBy
-from streams.kafka import results_consumer
+from streams.kafka import whole_topic_consumer
 from streams.model_state import ModelState
 from streams.pair_delta import PairDelta, decode_summaries
 from streams.reference_book import ReferenceBook
 from streams.timeline import PartitionTime
-from streams.verdict_reader import READER_SETTINGS
 from streams.wire import UNCOUNTED, Delta, Unreadable, partition_for, verdict_row
 
 if TYPE_CHECKING:
@@ -177,7 +176,7 @@ def recompute_from_kafka(
     cannot be read."""
     kafka = config.kafka
     place = TopicPartition(kafka.topic(SUMMARIES), partition_for(model, kafka.partitions))
-    properties = {**results_consumer(kafka, "recompute"), **READER_SETTINGS}
+    properties = whole_topic_consumer(kafka, "recompute")
 
     def make_consumer() -> confluent_kafka.Consumer:
         return confluent_kafka.Consumer(properties)

@@ -43,11 +43,11 @@ from streams.config import Config
 from streams.control_reader import control_reader
 from streams.errors import UnavailableError, UserError
 from streams.internal_topics import CONTROL, VERDICTS
-from streams.kafka import results_consumer
+from streams.kafka import whole_topic_consumer
 from streams.kafka_topics import check_broker
 from streams.stopping import stop_signals
 from streams.supervise import report_ready
-from streams.verdict_reader import READER_SETTINGS, VerdictConsumer, VerdictReader
+from streams.verdict_reader import VerdictConsumer, VerdictReader
 from streams.wire import decode_verdict
 
 if TYPE_CHECKING:
@@ -253,7 +253,7 @@ def run(config: Config) -> int:
     stop = stop_signals()
     try:
         check_broker(config.kafka)
-        properties = results_consumer(config.kafka, "driftline-serve") | READER_SETTINGS
+        properties = whole_topic_consumer(config.kafka, "driftline-serve")
     except ValueError as error:
         raise UserError(str(error)) from None
     board = ControlBoard(config.fleet.max_rollbacks_per_hour, config.policy.automation)

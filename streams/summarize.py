@@ -41,8 +41,8 @@ from streams.kafka import (
     admin,
     input_consumer,
     producer,
-    results_consumer,
     transactional_producer,
+    whole_topic_consumer,
 )
 from streams.kafka_topics import check_broker, ensure_topics
 from streams.metrics_port import metrics_port, new_registry
@@ -61,7 +61,6 @@ from streams.summarizer import (
     TooManyDeadLettersError,
 )
 from streams.supervise import report_ready
-from streams.verdict_reader import READER_SETTINGS
 
 if TYPE_CHECKING:
     from streams.config import Config
@@ -335,9 +334,7 @@ def run(config: Config) -> int:
     ensure_topics(kafka, topic_specs(kafka))
     stop = stop_signals()
     name, client = worker_name(), AdminClient(admin(kafka))
-    make_reader = partial(
-        confluent_kafka.Consumer, {**results_consumer(kafka, "references"), **READER_SETTINGS}
-    )
+    make_reader = partial(confluent_kafka.Consumer, whole_topic_consumer(kafka, "references"))
     registry = new_registry()
     with ExitStack() as stack:
         stack.enter_context(metrics_port(config.metrics, registry))

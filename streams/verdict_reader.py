@@ -32,14 +32,6 @@ from sinks.verdict_board import VerdictBoard
 
 log = structlog.get_logger()
 
-READER_SETTINGS: Final[dict[str, Any]] = {
-    # The only way to know that the end was reached: positions stop short of it where the last
-    # records of a partition are markers of transactions.
-    "enable.partition.eof": True,
-    "allow.auto.create.topics": False,
-}
-"""What the consumer needs beside `streams.kafka.results_consumer`."""
-
 _POLL_S: Final = 0.2
 _RETRY_S: Final = 1.0
 _METADATA_TIMEOUT_S: Final = 2.0
@@ -63,9 +55,9 @@ class _TopicMissing(Exception):
 class VerdictReader:
     """A thread that reads ``topic`` into ``board``. To be used in a ``with`` block.
 
-    ``make_consumer`` makes a consumer with `READER_SETTINGS`. ``decode`` turns the value of a
-    message into a verdict and raises ValueError for what it cannot read: such a message is
-    counted, logged by its address, and passed over.
+    ``make_consumer`` makes a consumer with `streams.kafka.whole_topic_consumer`. ``decode`` turns
+    the value of a message into a verdict and raises ValueError for what it cannot read: such a
+    message is counted, logged by its address, and passed over.
     """
 
     def __init__(

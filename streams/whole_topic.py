@@ -26,10 +26,9 @@ class WholeTopic:
     """A thread that gives each value of ``topic``, with its offset, to ``take``, in their order and
     once. To be used in a ``with`` block.
 
-    ``make_consumer`` makes a consumer with `streams.verdict_reader.READER_SETTINGS`. ``take``
-    raises ValueError for what it refuses: that is logged with the address of the record, and
-    reading goes on. So it does after any other failure, since nobody would notice that a thread
-    has died.
+    ``make_consumer`` makes a consumer with `streams.kafka.whole_topic_consumer`. ``take`` raises
+    ValueError for what it refuses: that is logged with the address of the record, and reading goes
+    on. So it does after any other failure, since nobody would notice that a thread has died.
     """
 
     def __init__(

@@ -96,7 +96,8 @@ def test_secrets_are_not_in_the_representation() -> None:
 def test_consumers_read_committed_records_and_never_commit_by_themselves(
     settings: KafkaSettings,
 ) -> None:
-    for made in (kafka.input_consumer(settings, "g"), kafka.results_consumer(settings, "g")):
+    makers = (kafka.input_consumer, kafka.results_consumer, kafka.whole_topic_consumer)
+    for made in (make(settings, "g") for make in makers):
         assert made["isolation.level"] == "read_committed"
         assert made["enable.auto.commit"] is False
         assert made["enable.auto.offset.store"] is False
@@ -117,6 +118,7 @@ def test_librdkafka_accepts_every_configuration_without_a_warning() -> None:
         consumers = [
             Consumer(kafka.input_consumer(settings, "g")),
             Consumer(kafka.results_consumer(settings, "g")),
+            Consumer(kafka.whole_topic_consumer(settings, "g")),
         ]
         producers = [
             Producer(kafka.producer(settings, "p")),
