@@ -366,7 +366,6 @@ async def deliver_entry(
 
 
 _STATE_DECODER = msgspec.msgpack.Decoder(ModelState)
-_ROW_DECODER = msgspec.msgpack.Decoder(ActionRow)
 
 
 def encode_state(state: ModelState) -> bytes:
@@ -377,13 +376,3 @@ def encode_state(state: ModelState) -> bytes:
 def decode_state(data: bytes) -> ModelState:
     """The inverse of `encode_state`. Raises msgspec.ValidationError for anything else."""
     return _STATE_DECODER.decode(data)
-
-
-def encode_row(row: ActionRow) -> bytes:
-    """A row of table ``actions`` for its topic, in MessagePack."""
-    return msgspec.msgpack.encode(row)
-
-
-def decode_row(data: bytes) -> ActionRow:
-    """The inverse of `encode_row`. Raises msgspec.ValidationError for anything else."""
-    return _ROW_DECODER.decode(data)

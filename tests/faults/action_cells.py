@@ -65,7 +65,6 @@ class Target(Deployer):
     down_until_ms: int = 0
     after: int = 0
     fails: bool = False
-    most_waiting: int = 0
 
     async def deliver(self, action: Action, now_ms: int) -> str:
         self.asked += 1

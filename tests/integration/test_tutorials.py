@@ -34,7 +34,6 @@ from tests.integration.tutorial import (
 pytestmark = [pytest.mark.embedded, pytest.mark.timeout(600)]
 
 PAGES = sorted(TUTORIALS.glob("*.md"))
-BACKTEST = TUTORIALS / "backtest-a-policy.md"
 ROLLOUTS = TUTORIALS / "canary-with-argo-rollouts.md"
 every_page = pytest.mark.parametrize("page", PAGES, ids=lambda page: page.stem)
 

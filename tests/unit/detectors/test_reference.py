@@ -155,7 +155,7 @@ def damaged(change: dict[str, Any], *, column: int | None = None, part: str = "l
     return text.replace("{", f'{{"id":"{id_}",', 1).encode()
 
 
-AGE, EMPTY, PLAN_FIRST = 0, 1, 2
+AGE = 0
 
 
 def test_a_file_whose_id_was_made_to_fit_is_read() -> None:

@@ -30,7 +30,6 @@ from streams.outputs import Outputs
 from streams.up import metrics_ports
 
 NOW = 1_700_000_000_000
-Labels = dict[str, str]
 
 
 def samples(registry: CollectorRegistry) -> dict[tuple[str, frozenset[tuple[str, str]]], float]:

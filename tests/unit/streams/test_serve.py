@@ -24,7 +24,6 @@ from streams.wire import decode_verdict, encode_verdict
 
 TOPIC = "verdicts"
 NOW = 1_700_000_000_000
-CREATE_TIME = 1
 
 
 def verdict(status: Status, sequence: int = 1, version: str = "2") -> Verdict:
