@@ -20,6 +20,7 @@ import typer
 from streams.cli_errors import said_of
 from streams.cli_groups import GROUPS
 from streams.cli_options import (
+    LINE_CHARS,
     ConfigFile,
     Format,
     Level,
@@ -265,6 +266,7 @@ def verdict(
     as_json: Annotated[bool, typer.Option("--json", help="Print the answer as it came.")] = False,
 ) -> None:
     """Ask a running `serve` what is to be thought of a release."""
+    from detectors.action import printable
     from streams.verdict_client import EXIT_CODES, ask_verdict, client_tls, read_token
 
     token, tls = read_token(token_file), client_tls(ca_file, cert_file)
@@ -272,16 +274,12 @@ def verdict(
     if as_json:
         typer.echo(answer.text)
     else:
-        typer.echo(_printable(f"{answer.decision.value}: {answer.status} ({answer.role or '-'})"))
-        for reason in answer.reasons:
-            typer.echo(_printable(f"  {reason}"))
+        # Names come from producers: they must not move the cursor of somebody's terminal.
+        said = f"{answer.decision.value}: {answer.status} ({answer.role or '-'})"
+        for line in (said, *(f"  {reason}" for reason in answer.reasons)):
+            typer.echo(printable(line, LINE_CHARS))
     if exit_code:
         exit_with(int(EXIT_CODES[answer.decision]))
-
-
-def _printable(text: str) -> str:
-    """Names come from producers: they must not move the cursor of somebody's terminal."""
-    return "".join(c if c.isprintable() else "?" for c in text)
 
 
 @app.command()

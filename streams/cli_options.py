@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Final
 
 import typer
 
@@ -12,6 +12,9 @@ from streams.errors import UserError
 
 if TYPE_CHECKING:
     from streams.config import Config
+
+LINE_CHARS: Final = 2_000
+"""Of one line for a person: names and reasons in it may come from producers."""
 
 ConfigFile = Annotated[
     Path | None,

@@ -25,6 +25,8 @@ class Level(StrEnum):
     WRONG = "wrong"
 
 
+SHOWN_CHARS: Final = 60
+"""Of a name that a producer made up."""
 BY_SEVERITY: Final = (Level.OK, Level.WARNING, Level.UNKNOWN, Level.WRONG)
 
 

@@ -14,20 +14,18 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
+from detectors.action import printable
+from streams.cli_options import LINE_CHARS
 from streams.clock import wall_ms
 from streams.config import ConfigError
 from streams.config_reader import Problem
 from streams.doctor import BY_SEVERITY, Check, Level, Look, examine, exit_code
+from streams.doctor_api import api_checks
 from streams.doctor_kafka import group_checks, topic_checks
 from streams.doctor_kafka_ask import ask_group, ask_topics
-from streams.doctor_outside import (
-    api_checks,
-    receiver_checks,
-    reference_file_checks,
-    reference_topic_checks,
-    rollback_checks,
-    secret_checks,
-)
+from streams.doctor_receivers import receiver_checks, rollback_checks
+from streams.doctor_references import reference_file_checks, reference_topic_checks
+from streams.doctor_secrets import secret_checks
 from streams.doctor_store import folder_check, store_checks
 from streams.internal_topics import DELIVER, JUDGE, REFERENCES, SUMMARIES, VERDICTS, topic_specs
 from streams.kafka import EMBEDDED, embedded_at, whole_topic_consumer
@@ -211,14 +209,13 @@ def _print(console: Console, checks: Sequence[Check]) -> None:
         # As plain text: names from outside could hold markup.
         table.add_row(
             Text(check.level.value, style=_STYLES[check.level]),
-            *(Text(_printable(t)) for t in (check.area, check.subject, check.what, check.todo)),
+            *(
+                Text(printable(text, LINE_CHARS))
+                for text in (check.area, check.subject, check.what, check.todo)
+            ),
         )
     console.print(table)
     counts = {level: sum(check.level is level for check in checks) for level in BY_SEVERITY}
     console.print(
         Text(", ".join(f"{count} {level.value}" for level, count in counts.items() if count))
     )
-
-
-def _printable(text: str) -> str:
-    return "".join(c if c.isprintable() else "?" for c in text)

@@ -20,13 +20,8 @@ from streams.doctor_kafka import (
     group_checks,
     topic_checks,
 )
-from streams.doctor_outside import (
-    inline_secrets,
-    receiver_checks,
-    rollback_checks,
-    secret_checks,
-    secret_files,
-)
+from streams.doctor_receivers import receiver_checks, rollback_checks
+from streams.doctor_secrets import inline_secrets, secret_checks, secret_files
 from streams.doctor_store import disk_checks, intake_checks, skew_check
 from streams.errors import UserError
 from streams.kafka_topics import KafkaProblem, NoBroker, TopicSpec
