@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import socket
 import threading
 import time
 from collections.abc import Iterator, Mapping, Sequence
@@ -13,11 +12,11 @@ from typing import Any
 
 import msgspec
 import numpy as np
-import uvicorn
 
 from detectors.release import Release, Role
 from detectors.rollback_case import RollbackState
 from detectors.verdict import Status, Verdict
+from examples.serving import bind
 from sinks.api import ApiParts, Readiness, create_app
 from sinks.clickhouse import insert
 from sinks.console.routes import ConsoleParts, console
@@ -32,6 +31,7 @@ from streams.config import load_config
 from streams.outputs import Outputs
 from streams.recorded import Block, Written
 from tests.dashboards.conftest import CONFIG, RecordingLine, events
+from tests.web_server import QUIET, running
 
 MODEL = "fraud"
 MARKUP = "<img src=x onerror=document.title='owned'><script>document.title='owned'</script>"
@@ -141,24 +141,8 @@ class Scene:
 @contextmanager
 def listening(app: Any) -> Iterator[str]:
     """An ASGI application at a free port of loopback; gives the address."""
-    with socket.socket() as listener:
-        listener.bind(("127.0.0.1", 0))
-        port = listener.getsockname()[1]
-        server = uvicorn.Server(
-            uvicorn.Config(app, log_config=None, lifespan="off", ws="none", timeout_keep_alive=1)
-        )
-        thread = threading.Thread(target=server.run, kwargs={"sockets": [listener]}, daemon=True)
-        thread.start()
-        try:
-            end = time.monotonic() + 10
-            while not server.started:
-                assert time.monotonic() < end, "the server did not start"
-                time.sleep(0.01)
-            yield f"http://127.0.0.1:{port}"
-        finally:
-            server.should_exit = True
-            server.force_exit = True
-            thread.join(timeout=10)
+    with bind("127.0.0.1", 0) as listener, running(app, listener, **QUIET) as port:
+        yield f"http://127.0.0.1:{port}"
 
 
 @contextmanager

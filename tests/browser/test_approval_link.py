@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import threading
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -10,37 +9,25 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pytest
-import uvicorn
 
 from detectors.release import Role
 from detectors.rollback_case import RollbackState
 from examples.serving import bind
 from sinks.api import ApiParts, Readiness, create_app
 from sinks.approvals import ApprovalLinks, ApprovalSettings
-from sinks.commands import Command, DecisionCommand
-from sinks.control import CaseRecord, ControlBoard, ControlRecord
+from sinks.commands import DecisionCommand
+from sinks.control import CaseRecord, ControlBoard
 from sinks.credentials import SecretSource
 from sinks.operations import Operations
 from sinks.verdict_board import VerdictBoard
+from tests.faults.served_api import Kafka
+from tests.web_server import QUIET, running
 
 if TYPE_CHECKING:
     from playwright.sync_api import Browser, Page
 
 KEY = "an-approval-key-of-the-test"
 HOSTILE = '"><img src=x onerror="document.title=1"><script>document.title="owned"</script>'
-
-
-class Kafka:
-    """Takes commands."""
-
-    def __init__(self) -> None:
-        self.commands: list[Command] = []
-
-    def command(self, command: Command) -> None:
-        self.commands.append(command)
-
-    def control(self, record: ControlRecord) -> None:
-        raise AssertionError("a link orders nothing for the fleet")
 
 
 def case(revision: int = 1, state: RollbackState = RollbackState.PROPOSED) -> CaseRecord:
@@ -63,18 +50,8 @@ def served(board: ControlBoard, kafka: Kafka) -> Iterator[ApprovalLinks]:
             tokens=("a-token-for-readers",),
             operations=Operations(board, lambda: True, kafka, links),
         )
-        server = uvicorn.Server(
-            uvicorn.Config(create_app(parts), lifespan="off", log_config=None, access_log=False)
-        )
-        thread = threading.Thread(target=server.run, kwargs={"sockets": [listener]}, daemon=True)
-        thread.start()
-        while not server.started:
-            time.sleep(0.01)
-        try:
+        with running(create_app(parts), listener, **QUIET):
             yield links
-        finally:
-            server.should_exit = True
-            thread.join(5)
 
 
 @pytest.fixture

@@ -11,7 +11,6 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, ClassVar
 
 import httpx2
-import uvicorn
 
 from sinks.api import ApiParts, Readiness, create_app
 from sinks.approvals import ApprovalLinks, ApprovalSettings
@@ -27,6 +26,7 @@ from sinks.verdict_board import VerdictBoard
 from streams.serve import listen, server_options
 from tests.faults.http_attacks import HOOK
 from tests.unit.sinks.operations_scene import SECRET, body, grafana_alert, signed
+from tests.web_server import running
 
 if TYPE_CHECKING:
     from starlette.types import ASGIApp
@@ -118,20 +118,9 @@ def serving(
 
 @contextmanager
 def answering(app: ASGIApp, options: Mapping[str, Any], settings: ServeSettings) -> Iterator[int]:
-    """``app`` in a thread; gives its port."""
-    listener = listen(settings)
-    server = uvicorn.Server(uvicorn.Config(app, **options))
-    thread = threading.Thread(target=server.run, kwargs={"sockets": [listener]}, daemon=True)
-    thread.start()
-    try:
-        end = time.monotonic() + 10
-        while not server.started:
-            assert time.monotonic() < end, "the server did not start"
-            time.sleep(0.01)
-        yield int(listener.getsockname()[1])
-    finally:
-        server.should_exit = True
-        thread.join(10)
+    """``app`` at the socket of `serve`; gives its port."""
+    with listen(settings) as listener, running(app, listener, **options) as port:
+        yield port
 
 
 def now_ms() -> int:
