@@ -19,6 +19,9 @@ QUALITY: Final = "driftline-quality"
 INCIDENTS: Final = "driftline-incidents"
 TAG: Final = "driftline"
 
+MATCHES: Final = "positionCaseInsensitive(model, {filter}) > 0"
+"""The condition that the variable ``filter`` stands for."""
+
 Section = tuple[str, Sequence[Builder[dashboard.Panel]]]
 """A row's title ("" for none) and its panels, which fill lines of 24 columns from the left."""
 
@@ -73,6 +76,13 @@ def address(uid: str, **columns: str) -> str:
     """
     taken = [f"var-{name}=${{__data.fields.{of}:percentencode}}" for name, of in columns.items()]
     return f"/d/{uid}?" + "&".join([*taken, "${__url_time_range}"])
+
+
+RELEASE_LINK: Final = (
+    "Open the release",
+    address(RELEASE, model="model", version="version", role="role"),
+)
+"""Of a row that is about one release."""
 
 
 def _links() -> builders.DashboardLink:

@@ -10,9 +10,8 @@ from grafana_foundation_sdk.models import dashboard
 from dashboards.board import DRIFT, Frame, address, build
 from dashboards.clickhouse_query import sql
 from dashboards.panels import LIMIT, NEVER, Shown, bars, heat, lines, number, rows
+from dashboards.standing_rows import SHARE
 from dashboards.window_rows import window_rows
-
-SHARE = "statistic / threshold"
 
 PLACE = """model = {model} AND version = {version} AND role = {role} AND segment = {segment}"""
 NEWEST = f"{PLACE} AND window_end >= $__fromTime AND threshold > 0"

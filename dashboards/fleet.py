@@ -7,19 +7,25 @@ from functools import partial
 
 from grafana_foundation_sdk.models import dashboard
 
-from dashboards.board import DRIFT, FLEET, INCIDENTS, RELEASE, Frame, address, build
+from dashboards.board import (
+    DRIFT,
+    FLEET,
+    INCIDENTS,
+    MATCHES,
+    RELEASE,
+    RELEASE_LINK,
+    Frame,
+    address,
+    build,
+)
 from dashboards.clickhouse_query import sql
 from dashboards.panels import LIMIT, NEVER, Shown, lines, number, rows
-from dashboards.standing_rows import OPEN_INCIDENTS, STANDINGS
+from dashboards.standing_rows import OPEN_INCIDENTS, SHARE, STANDINGS
+from dashboards.window_rows import SHORTEST
 
-MATCHES = "positionCaseInsensitive(model, {filter}) > 0"
 SEEN = f"as_of >= $__fromTime AND {MATCHES}"
 
 SEVERITY = "['fail', 'hold', 'blind', 'insufficient', 'pass']"
-
-SHARE = "statistic / threshold"
-"""How close a finding is to what fails it: 1 is reached. For drift by evidence the threshold is the
-false-alarm budget itself."""
 
 
 def fleet(database: str) -> dashboard.Dashboard:
@@ -31,10 +37,6 @@ def fleet(database: str) -> dashboard.Dashboard:
         "Is anything wrong anywhere? Every model and release with its verdict, the worst first."
         " Click a version for the release, a column for its drift.",
         ("filter",),
-    )
-    release_link = (
-        "Open the release",
-        address(RELEASE, model="model", version="version", role="role"),
     )
     drift_link = (
         "Open its drift",
@@ -139,8 +141,8 @@ def fleet(database: str) -> dashboard.Dashboard:
                         ORDER BY indexOf({SEVERITY}, status),
                         worst DESC, model, version, role LIMIT 500"""),
                         {
-                            "model": Shown(link=release_link),
-                            "version": Shown(link=release_link),
+                            "model": Shown(link=RELEASE_LINK),
+                            "version": Shown(link=RELEASE_LINK),
                             "status": Shown(words=True, width=100),
                             **how_it_stands,
                             "events": Shown("short", width=90),
@@ -201,7 +203,7 @@ def fleet(database: str) -> dashboard.Dashboard:
                         AND statistic IS NOT NULL
                         ORDER BY share DESC, model, version, role, segment, column LIMIT 50"""),
                         {
-                            "version": Shown(link=release_link),
+                            "version": Shown(link=RELEASE_LINK),
                             "worst_column": Shown(link=drift_link),
                             "share": Shown("percentunit", LIMIT, width=90, decimals=0),
                             "outcome": Shown(words=True, width=110),
@@ -235,7 +237,7 @@ def _models() -> str:
     sum(n) / greatest(dateDiff('second', $__fromTime, $__toTime), 1) AS traffic
     FROM {{db}}.traffic FINAL
     WHERE $__timeFilter(window_start) AND segment = 'all' AND column = 'error'
-    AND window_ms = (SELECT min(window_ms) FROM {{db}}.newest_verdicts WHERE window_ms > 0)
+    AND {SHORTEST}
     GROUP BY model) AS t USING (model)
     ORDER BY indexOf({SEVERITY}, status), worst DESC, model LIMIT 500"""
 
@@ -246,7 +248,7 @@ def _by_model(value: str, column: str = "error") -> str:
     SELECT $__timeInterval(window_start) AS time, model, {value} AS value
     FROM {{db}}.traffic FINAL
     WHERE $__timeFilter(window_start) AND segment = 'all' AND column = '{column}'
-    AND window_ms = (SELECT min(window_ms) FROM {{db}}.newest_verdicts WHERE window_ms > 0)
+    AND {SHORTEST}
     AND model IN (SELECT model FROM {{db}}.newest_verdicts WHERE {SEEN}
     GROUP BY model ORDER BY sum(events) DESC, model LIMIT 20)
     GROUP BY time, model ORDER BY time, model LIMIT 20000"""

@@ -7,9 +7,8 @@ from functools import partial
 
 from grafana_foundation_sdk.models import dashboard
 
-from dashboards.board import INCIDENTS, RELEASE, Frame, address, build
+from dashboards.board import INCIDENTS, MATCHES, RELEASE_LINK, Frame, build
 from dashboards.clickhouse_query import sql
-from dashboards.fleet import MATCHES
 from dashboards.panels import NEVER, PLAIN, Shown, lines, number, rows
 from dashboards.standing_rows import OPEN_INCIDENTS, STANDINGS
 
@@ -27,10 +26,6 @@ def incidents(database: str) -> dashboard.Dashboard:
         " marked on the time axes of all boards.",
         ("filter",),
         hours=24,
-    )
-    release_link = (
-        "Open the release",
-        address(RELEASE, model="model", version="version", role="role"),
     )
     newest = f"""
     SELECT action_key, receiver, kind, model, version, role, return_to,
@@ -94,7 +89,7 @@ def incidents(database: str) -> dashboard.Dashboard:
                         USING (model, version, role)
                         WHERE {MATCHES} ORDER BY since, model, version, role LIMIT 200"""),
                         {
-                            "version": Shown(link=release_link),
+                            "version": Shown(link=RELEASE_LINK),
                             "status": Shown(words=True, width=110),
                             "since": Shown("dateTimeAsIso", width=170),
                             "pages": Shown("none", width=80),
@@ -124,7 +119,7 @@ def incidents(database: str) -> dashboard.Dashboard:
                         LIMIT 500"""),
                         {
                             "opened": Shown("dateTimeAsIso", width=170),
-                            "version": Shown(link=release_link),
+                            "version": Shown(link=RELEASE_LINK),
                             "pages": Shown("none", width=80),
                             "lasted": Shown("ms", width=90),
                             "taken_after": Shown("ms", width=90),
@@ -148,7 +143,7 @@ def incidents(database: str) -> dashboard.Dashboard:
                         {in_time} ORDER BY decided DESC, kind, receiver LIMIT 500"""),
                         {
                             "decided": Shown("dateTimeAsIso", width=170),
-                            "version": Shown(link=release_link),
+                            "version": Shown(link=RELEASE_LINK),
                             "attempts": Shown("none", width=90),
                             "took": Shown("ms", width=90),
                         },
@@ -185,7 +180,7 @@ def incidents(database: str) -> dashboard.Dashboard:
                         ORDER BY at DESC, action_key, receiver, step LIMIT 1000"""),
                         {
                             "at": Shown("dateTimeAsIso", width=170),
-                            "version": Shown(link=release_link),
+                            "version": Shown(link=RELEASE_LINK),
                             "step": Shown("none", PLAIN, width=70),
                             "attempt": Shown("none", width=80),
                         },
@@ -204,7 +199,7 @@ def incidents(database: str) -> dashboard.Dashboard:
                         fill(_trail()),
                         {
                             "at": Shown("dateTimeAsIso", width=170),
-                            "version": Shown(link=release_link),
+                            "version": Shown(link=RELEASE_LINK),
                             "what": Shown(width=170),
                             "by": Shown(width=130),
                             "outcome": Shown(width=130),
@@ -227,7 +222,7 @@ def incidents(database: str) -> dashboard.Dashboard:
                         ORDER BY as_of DESC, model, version, role LIMIT 500"""),
                         {
                             "as_of": Shown("dateTimeAsIso", width=170),
-                            "version": Shown(link=release_link),
+                            "version": Shown(link=RELEASE_LINK),
                             "before": Shown(words=True, width=110),
                             "status": Shown(words=True, width=110),
                             "events": Shown("short", width=90),
@@ -259,7 +254,7 @@ def incidents(database: str) -> dashboard.Dashboard:
                         ORDER BY seen DESC, model, version, role LIMIT 200"""),
                         {
                             "seen": Shown("dateTimeAsIso", width=170),
-                            "version": Shown(link=release_link),
+                            "version": Shown(link=RELEASE_LINK),
                             "total": Shown("short", width=100),
                         },
                         size=(12, 8),

@@ -14,7 +14,7 @@ from dashboards.board import QUALITY, Frame, build
 from dashboards.clickhouse_query import sql
 from dashboards.intake_rows import INTAKE_ROWS
 from dashboards.panels import NEVER, PLAIN, Shown, lines, number, rows
-from dashboards.window_rows import window_rows
+from dashboards.window_rows import SHORTEST, window_rows
 
 Panels = Sequence[Builder[dashboard.Panel]]
 
@@ -200,12 +200,12 @@ def _pipeline(fill: partial[str]) -> Panels:
             "Predictions of versions and segments that were too many to be kept apart and are"
             " counted under `__other__`. Above nothing: a limit is too low, or an id is used as a"
             " name.",
-            fill("""
+            fill(f"""
             SELECT $__timeInterval(window_start) AS time, model, sum(n) AS folded
-            FROM {db}.traffic FINAL
+            FROM {{db}}.traffic FINAL
             WHERE column = 'error' AND $__timeFilter(window_start)
             AND (version = '__other__' OR model = '__other__' OR endsWith(segment, '__other__'))
-            AND window_ms = (SELECT min(window_ms) FROM {db}.newest_verdicts WHERE window_ms > 0)
+            AND {SHORTEST}
             GROUP BY time, model ORDER BY time, model LIMIT 20000"""),
             "short",
             lowest=0,

@@ -23,6 +23,7 @@ from dashboards.clickhouse_query import PLUGIN, ClickHouseQuery, Format, sql
 from dashboards.intake_rows import INTAKE_ROWS
 from dashboards.settings import AlertSettings, GrafanaSettings
 from dashboards.standing_rows import ROLLED_BACK
+from dashboards.window_rows import SHORTEST
 
 GROUP: Final = "driftline"
 INTERVAL_S: Final = 60
@@ -123,12 +124,12 @@ def rules(alerts: AlertSettings) -> Iterator[Rule]:
     yield Rule(
         "driftline-error-rate",
         "Predictions fail",
-        """
-        SELECT model, version, role, sum(errors) / sum(n) AS value FROM {db}.traffic FINAL
+        f"""
+        SELECT model, version, role, sum(errors) / sum(n) AS value FROM {{db}}.traffic FINAL
         WHERE $__timeFilter(window_start) AND segment = 'all' AND column = 'error'
-        AND window_ms = (SELECT min(window_ms) FROM {db}.newest_verdicts WHERE window_ms > 0)
+        AND {SHORTEST}
         GROUP BY model, version, role HAVING sum(n) >= 100
-        ORDER BY model, version, role LIMIT 5000""",
+        ORDER BY model, version, role LIMIT 5000""",  # noqa: S608 - our own text
         alerts.error_rate,
         "2m",
         True,
@@ -155,15 +156,15 @@ def rules(alerts: AlertSettings) -> Iterator[Rule]:
     yield Rule(
         "driftline-p99-ratio",
         "Slower than production",
-        """
+        f"""
         SELECT model, version, role, quantile(0.5)(assumeNotNull(statistic)) AS value
-        FROM (SELECT model, version, role, statistic, outcome FROM {db}.findings
+        FROM (SELECT model, version, role, statistic, outcome FROM {{db}}.findings
         WHERE $__timeFilter(window_start) AND segment = 'all' AND column = 'latency_ms'
-        AND window_ms = (SELECT min(window_ms) FROM {db}.newest_verdicts WHERE window_ms > 0)
+        AND {SHORTEST}
         AND detector = 'p99_ratio' AND startsWith(against, 'production')
         ORDER BY revision DESC LIMIT 1 BY model, version, role, window_start, against)
         WHERE statistic IS NOT NULL AND outcome != 'insufficient'
-        GROUP BY model, version, role ORDER BY model, version, role LIMIT 5000""",
+        GROUP BY model, version, role ORDER BY model, version, role LIMIT 5000""",  # noqa: S608 - our own text
         alerts.p99_ratio,
         "5m",
         False,

@@ -4,6 +4,10 @@ from __future__ import annotations
 
 from typing import Final
 
+SHARE: Final = "statistic / threshold"
+"""How close a finding is to what fails it: 1 is reached. For drift by evidence the threshold is the
+false-alarm budget itself."""
+
 ROLLED_BACK: Final = """
     SELECT model, version, role, argMax(return_to, changed_at) AS back,
     argMax(reason, changed_at) AS found, max(changed_at) AS done

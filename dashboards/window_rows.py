@@ -2,6 +2,13 @@
 
 from __future__ import annotations
 
+from typing import Final
+
+SHORTEST: Final = (
+    "window_ms = (SELECT min(window_ms) FROM {db}.newest_verdicts WHERE window_ms > 0)"
+)
+"""A condition: of the windows that are closed one after the other, the shortest."""
+
 
 def window_rows(columns: str, place: str, *varying: str) -> str:
     """A subquery with ``columns`` of the windows in ``place``. ``varying``: the parts of the
