@@ -27,7 +27,7 @@ import confluent_kafka
 import httpx2
 
 from bench.latency import _listens, _model, _until, deployer
-from bench.measure import figure, percentile, report, show
+from bench.measure import cpu_s_of, figure, percentile, report, show
 from detectors.finding import Finding, Outcome
 from detectors.release import Release, Role
 from detectors.verdict import Status, Verdict
@@ -37,7 +37,7 @@ from streams import embedded_broker as embedded
 from streams.internal_topics import VERDICTS, topic_specs
 from streams.kafka import KafkaSettings, embedded_at
 from streams.supervise import READY_FILE_VARIABLE
-from streams.tied_process import tied
+from streams.tied_process import end, tied
 from streams.wire import encode_verdict, partition_for, verdict_key
 
 GATE_P95_MS = 300
@@ -151,14 +151,14 @@ class Line:
 def _flood(line: Line, number: int) -> tuple[float, float, int, int]:
     """How long the canary's rollback took behind the flood, the CPU time that deliver had for it,
     how many incidents were told, and the most pages that one of them got."""
-    before_ms = _cpu_ms(line.deliver)
+    before_s = cpu_s_of(line.deliver)
     for model in range(FLOOD_MODELS):
         for shadow in range(FLOOD_SHADOWS):
             release = Release(f"flood-{model}", f"s{shadow}", Role.SHADOW)
             line.say(release, tuple(_finding(release, n) for n in range(FINDINGS_EACH)))
     line.producer.flush(30)
     waited_ms = line.rolled_back(number)
-    cpu_ms = _cpu_ms(line.deliver) - before_ms
+    cpu_ms = 1_000 * (cpu_s_of(line.deliver) - before_s)
     time.sleep(5)
     pages = httpx2.get(f"{line.pager}/pages", trust_env=False).json()["pages"]
     told = Counter(
@@ -228,20 +228,5 @@ def _start(
     log = stack.enter_context((folder / f"{name}.log").open("wb"))
     command = [sys.executable, "-m", *arguments]
     process = subprocess.Popen(tied(command), stdout=log, stderr=log, env={**os.environ, **more})
-
-    def stop() -> None:
-        process.terminate()
-        try:
-            process.wait(10)
-        except subprocess.TimeoutExpired:
-            process.kill()
-            process.wait()
-
-    stack.callback(stop)
+    stack.callback(end, process, 10)
     return process.pid
-
-
-def _cpu_ms(pid: int) -> float:
-    """CPU time of a process so far."""
-    fields = Path(f"/proc/{pid}/stat").read_text("ascii").rpartition(")")[2].split()
-    return (int(fields[11]) + int(fields[12])) * 1000 / os.sysconf("SC_CLK_TCK")

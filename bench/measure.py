@@ -58,6 +58,13 @@ def cpu_seconds(work: Callable[[], object]) -> float:
     return time.process_time() - start
 
 
+def cpu_s_of(pid: int) -> float:
+    """CPU time of another process so far, all its threads, in ticks of 10 ms; its children's is
+    apart."""
+    fields = Path(f"/proc/{pid}/stat").read_text(encoding="utf-8").rpartition(")")[2].split()
+    return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
+
+
 def resident_mb(pid: int | str = "self", peak: bool = False) -> float:
     """Resident memory of a process (or the most it ever had), from /proc, in MB of 10**6 bytes."""
     wanted = "VmHWM:" if peak else "VmRSS:"

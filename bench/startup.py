@@ -36,12 +36,12 @@ from confluent_kafka import OFFSET_BEGINNING, TopicPartition
 from rich.progress import Progress
 
 from bench.events import generate, json_messages
-from bench.measure import Spread, figure, report, show
+from bench.measure import Spread, cpu_s_of, figure, report, show
 from detectors.release import ALL
 from streams import embedded_broker
 from streams.internal_topics import SUMMARIES, topic_specs
 from streams.kafka import KafkaSettings, embedded_at, producer, results_consumer
-from streams.tied_process import tied
+from streams.tied_process import end, tied
 from streams.wire import Delta, decode, events_of
 
 MOST: Final = 1.25
@@ -189,7 +189,7 @@ def _worker(way: Way, address: str, folder: Path, cache: Path) -> Iterator[Watch
         text=True,
         env={**os.environ, **_variables(way, address, folder, cache)},
     )
-    watched = Watched(began, lambda: _cpu_s(process.pid))
+    watched = Watched(began, lambda: cpu_s_of(process.pid))
     try:
         listener = threading.Thread(
             target=watched.listen, args=(process.stderr or (),), daemon=True
@@ -197,18 +197,7 @@ def _worker(way: Way, address: str, folder: Path, cache: Path) -> Iterator[Watch
         listener.start()
         yield watched
     finally:
-        process.terminate()
-        try:
-            process.wait(10)
-        except subprocess.TimeoutExpired:
-            process.kill()
-            process.wait()
-
-
-def _cpu_s(pid: int) -> float:
-    """CPU time of a process, all its threads; its children's is apart."""
-    fields = Path(f"/proc/{pid}/stat").read_text(encoding="utf-8").rpartition(")")[2].split()
-    return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
+        end(process, 10)
 
 
 def _variables(way: Way, address: str, folder: Path, cache: Path) -> Mapping[str, str]:

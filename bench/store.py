@@ -12,7 +12,6 @@ sooner than a second after the last insert, on what the machine has left. It nee
 from __future__ import annotations
 
 import json
-import os
 import subprocess
 import sys
 import tempfile
@@ -29,7 +28,7 @@ import pyarrow as pa
 from confluent_kafka import Message, TopicPartition
 from rich.progress import Progress
 
-from bench.measure import Spread, figure, report, resident_mb, show
+from bench.measure import Spread, cpu_s_of, figure, report, resident_mb, show
 from detectors.finding import Finding, Outcome
 from detectors.release import Release, Role
 from detectors.thresholds import Detector
@@ -229,12 +228,12 @@ def _through(
 
     feed = Feed(messages, seconds)
     store = Store(feed, noted, StoreRoleSettings(), topics={internal_topics.FINDINGS: FINDINGS})
-    wall, cpu, theirs = time.monotonic(), time.process_time(), _cpu_s(engine)
+    wall, cpu, theirs = time.monotonic(), time.process_time(), cpu_s_of(engine)
     store.run(lambda: feed.over() and len(began) >= _FEWEST_INSERTS)
     wall, cpu, theirs = (
         time.monotonic() - wall,
         time.process_time() - cpu,
-        _cpu_s(engine) - theirs,
+        cpu_s_of(engine) - theirs,
     )
     stored = store.counts.rows
     # The last insert is that of the end, which does not wait.
@@ -273,9 +272,9 @@ def _steps(messages: Sequence[bytes], insert: Callable[..., None], engine: int) 
     by_rows = time.process_time() - start
     if columns is None or not columns.equals(plain):
         raise RuntimeError("both ways of reading must give the same columns")
-    start, theirs = time.process_time(), _cpu_s(engine)
+    start, theirs = time.process_time(), cpu_s_of(engine)
     insert(FINDINGS, columns)
-    ours, theirs = time.process_time() - start, _cpu_s(engine) - theirs
+    ours, theirs = time.process_time() - start, cpu_s_of(engine) - theirs
     spent = {_READ: read, _PLAIN: by_rows, _INSERT: ours, _ENGINE: theirs}
     return {name: each / rows * 1e6 for name, each in spent.items()}
 
@@ -306,9 +305,3 @@ def _engine(folder: Path) -> Iterator[tuple[int, int]]:
         except subprocess.TimeoutExpired:
             process.kill()
             process.communicate()
-
-
-def _cpu_s(pid: int) -> float:
-    """CPU time of another process so far, from /proc, in ticks of 10 ms."""
-    fields = Path(f"/proc/{pid}/stat").read_text("utf-8").rpartition(")")[2].split()
-    return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")

@@ -43,7 +43,7 @@ from typing import Any
 
 import confluent_kafka
 
-from streams.tied_process import tied
+from streams.tied_process import end, tied
 
 AUTO_PARTITIONS = 4
 """Partitions of a topic that the broker makes by itself at first use."""
@@ -98,12 +98,7 @@ def running(topics: Mapping[str, int]) -> Iterator[str]:
                 time.sleep(0.01)
             yield address_file.read_text(encoding="utf-8").strip()
         finally:
-            process.terminate()
-            try:
-                process.wait(_STOP_S)
-            except subprocess.TimeoutExpired:
-                process.kill()
-                process.wait()
+            end(process, _STOP_S)
 
 
 def parse_topics(listing: str) -> dict[str, int]:

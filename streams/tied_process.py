@@ -13,8 +13,10 @@ lives as long as they shall live.
 from __future__ import annotations
 
 import os
+import subprocess
 import sys
 from collections.abc import Sequence
+from typing import Any
 
 # The parent may be gone before the request is made: then nobody would send the signal.
 _LAUNCHER = """
@@ -39,3 +41,13 @@ def tied(argv: Sequence[str]) -> list[str]:
     run, the child exits with 1 and says why on stderr.
     """
     return [sys.executable, "-I", "-S", "-c", _LAUNCHER, str(os.getpid()), *argv]
+
+
+def end(process: subprocess.Popen[Any], within_s: float) -> None:
+    """Ask a process to stop (SIGTERM), and kill it if that takes too long. It is gone then."""
+    process.terminate()
+    try:
+        process.wait(within_s)
+    except subprocess.TimeoutExpired:
+        process.kill()
+        process.wait()

@@ -37,7 +37,7 @@ if __package__ in (None, ""):  # run as a file: the folders of the repository ar
     sys.path.insert(0, str(Path(__file__).resolve().parents[2]))
 
 from deploy.kafka.fetch import VERSION, FetchFailed, server_jars
-from streams.tied_process import tied
+from streams.tied_process import end, tied
 
 USER = "driftline"
 PASSWORD = "for-tests-only"
@@ -149,12 +149,7 @@ class RealKafka:
         if self._process is None:
             return
         self.resume()
-        self._process.terminate()
-        try:
-            self._process.wait(_STOP_S)
-        except subprocess.TimeoutExpired:
-            self._process.kill()
-            self._process.wait()
+        end(self._process, _STOP_S)
         self._process = None
 
     def kill(self) -> None:

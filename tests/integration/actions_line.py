@@ -28,6 +28,7 @@ from sinks.credentials import SecretSource
 from streams import embedded_broker as embedded
 from streams.internal_topics import AUDIT, VERDICTS, topic_specs
 from streams.kafka import KafkaSettings, embedded_at
+from streams.tied_process import end
 from streams.wire import encode_verdict, partition_for, verdict_key
 
 OPERATE = "operate-token-of-the-test"
@@ -72,7 +73,7 @@ class Line:
 
     def restart(self, role: str) -> None:
         """Another process takes over what the role has done."""
-        _stop(self.processes[role])
+        end(self.processes[role], 10)
         self.processes[role] = self.start(role)
 
     def deploy(self, model: str, production: str = "1", canary: str = "2") -> None:
@@ -231,7 +232,7 @@ def line(
             process = subprocess.Popen(
                 [sys.executable, "-m", *commands[name]], env=environ, stdout=log, stderr=log
             )
-            stack.callback(_stop, process)
+            stack.callback(end, process, 10)
             return process
 
         processes = {name: start(name) for name in commands}
@@ -261,12 +262,3 @@ def _answers(api: httpx2.Client) -> bool:
         return api.get("/readyz").status_code == 200
     except httpx2.HTTPError:
         return False
-
-
-def _stop(process: subprocess.Popen[bytes]) -> None:
-    process.terminate()
-    try:
-        process.wait(10)
-    except subprocess.TimeoutExpired:
-        process.kill()
-        process.wait()

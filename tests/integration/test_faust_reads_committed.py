@@ -21,6 +21,7 @@ from deploy.kafka.server import RealKafka
 from streams import kafka
 from streams.kafka import KafkaSettings, embedded_at
 from streams.kafka_topics import TopicSpec, check_broker, ensure_topics
+from streams.tied_process import end
 
 Unique = Callable[[str], str]
 
@@ -70,12 +71,7 @@ def worker(
     try:
         yield seen_until
     finally:
-        process.terminate()
-        try:
-            process.wait(8)
-        except subprocess.TimeoutExpired:
-            process.kill()
-            process.wait()
+        end(process, 8)
 
 
 @pytest.mark.kafka

@@ -29,6 +29,7 @@ from confluent_kafka.admin import AdminClient
 from confluent_kafka.cimpl import NewTopic
 
 from deploy.kafka.server import RealKafka
+from streams.tied_process import end
 
 PARTITIONS = 4
 SECONDS = 90
@@ -131,12 +132,7 @@ class Line:
 
     def __exit__(self, *_: object) -> None:
         for process in (self.up, self._deployer):
-            process.terminate()
-            try:
-                process.wait(12)
-            except subprocess.TimeoutExpired:
-                process.kill()
-                process.wait()
+            end(process, 12)
 
     def _logged(self, event: str) -> list[dict[str, Any]]:
         lines = self._said.read_text(encoding="utf-8").splitlines()
