@@ -26,6 +26,7 @@ from rich.console import Console
 
 import examples
 from streams.clock import wall_ms
+from streams.demo_shell import Shell, shell_of
 from streams.errors import UnavailableError, UserError
 from streams.supervise import Role, Supervisor
 
@@ -39,9 +40,10 @@ INPUT_PARTITIONS = 4
 _CHILD_READY_S = 20.0
 
 INTRO = """[bold]driftline demo[/bold]: five hours of real traffic, replayed in {seconds:.0f} s
-  [bold]gpt-4[/bold]     answers of March 2023 (production) and of June 2023 (canary)
+  [bold]gpt-4[/bold]     GPT-4 of March 2023 (production) and of June (canary), GPT-3.5 (shadow)
   [bold]car_loan[/bold]  loan decisions whose applicants change half-way
-Watch: the canary is rolled back, the loans page somebody, nothing else is done."""
+Watch: the canary is rolled back; a page goes out for it, for the shadow and for the loans; and that
+is all that is done."""
 
 
 def run(keep: bool = False, directory: Path | None = None) -> int:
@@ -50,11 +52,14 @@ def run(keep: bool = False, directory: Path | None = None) -> int:
     removed after a success. For the main thread."""
     console = Console()
     console.print(INTRO.format(seconds=REPLAY_S), highlight=False)
+    samples = Path(examples.__path__[0])
+    # Before the folder changes: what is printed is typed in this one.
+    shell = shell_of(Path(sys.argv[0]), Path.cwd(), samples / "driftline.yaml")
     folder = _folder(directory)
     code = 1
     try:
         with contextlib.chdir(folder):
-            code = _run(console, folder, Path(examples.__path__[0]), keep)
+            code = _run(console, folder, samples, shell, keep)
     finally:
         if code == 0 and directory is None and not keep:
             shutil.rmtree(folder, ignore_errors=True)
@@ -74,7 +79,7 @@ def _folder(directory: Path | None) -> Path:
     return directory.resolve()
 
 
-def _run(console: Console, folder: Path, samples: Path, keep: bool) -> int:
+def _run(console: Console, folder: Path, samples: Path, shell: Shell, keep: bool) -> int:
     logs = folder / "var" / "log"
     logs.mkdir(parents=True)
     with (
@@ -93,7 +98,7 @@ def _run(console: Console, folder: Path, samples: Path, keep: bool) -> int:
         console.print(
             f"watch it in a browser: {addresses.serve}/console/", highlight=False, soft_wrap=True
         )
-        return _play(console, supervisor, config, addresses, folder, samples, keep)
+        return _play(console, supervisor, config, addresses, folder, samples, shell, keep)
 
 
 @contextlib.contextmanager
@@ -191,6 +196,7 @@ def _play(
     addresses: Addresses,
     folder: Path,
     samples: Path,
+    shell: Shell,
     keep: bool,
 ) -> int:
     import confluent_kafka
@@ -217,7 +223,7 @@ def _play(
     with contextlib.closing(group), Watcher(addresses) as watcher:
         with View(console, sum(message.events for message in messages)) as view:
             play = Play(replay, watcher, view, start_ms)
-            report = Report(console, play, addresses, folder, keep)
+            report = Report(console, play, addresses, folder, shell, keep)
 
             def over() -> bool:
                 if not play.over and play.step():

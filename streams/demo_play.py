@@ -11,6 +11,7 @@ from rich.console import Console
 
 from streams import demo_view
 from streams.demo_outcome import first_fail_ms, missing, timeline, wrong
+from streams.demo_shell import Shell
 from streams.demo_traffic import CANARY
 from streams.demo_view import View
 from streams.demo_watch import Addresses, Watcher
@@ -82,6 +83,7 @@ class Report:
     play: Play
     addresses: Addresses
     folder: Path
+    shell: Shell
     keep: bool
 
     def show(self) -> None:
@@ -93,4 +95,10 @@ class Report:
         demo_view.show_timeline(self.console, moments)
         logs = self.folder / "var" / "log"
         demo_view.show_end(self.console, play.replay, play.seen, play.failures, logs)
-        demo_view.show_next(self.console, self.addresses, self.folder, running=self.keep)
+        demo_view.show_next(
+            self.console,
+            self.addresses,
+            self.folder,
+            shell=self.shell,
+            running=self.keep,
+        )

@@ -18,6 +18,7 @@ from rich.table import Table
 
 from detectors.release import Release
 from streams.demo_outcome import EXPECTED_PAGES, Moment
+from streams.demo_shell import Shell
 from streams.demo_traffic import CANARY, LOAN_MODEL, PRODUCTION, SHADOW
 from streams.demo_watch import Addresses, Snapshot
 from streams.replay import Replay
@@ -99,15 +100,17 @@ class View:
             if standing is not None and standing.status != self._said.get(release):
                 self._said[release] = standing.status
                 self._line(f"{release}: {standing.status.upper()}: {_short(standing.reason)}")
+        for request in seen.requests[self._requests :]:
+            self._line(f"deployer: {request.outcome}: {request.detail}")
+        self._requests = len(seen.requests)
+        for release in SHOWN:
+            standing = seen.releases.get(release)
             if standing is not None and standing.rollback != self._rollbacks.get(release, ""):
                 self._rollbacks[release] = standing.rollback
                 self._line(f"{release}: its rollback is {standing.rollback}")
         for page in seen.pages[self._pages :]:
             self._line(f"pager: {page.action} ({page.severity}): {_short(page.summary)}")
         self._pages = len(seen.pages)
-        for request in seen.requests[self._requests :]:
-            self._line(f"deployer: {request.outcome}: {request.detail}")
-        self._requests = len(seen.requests)
 
     def _line(self, text: str) -> None:
         self._console.print(f"        {text}", markup=False, highlight=False, soft_wrap=True)
@@ -231,14 +234,21 @@ def show_end(
     )
 
 
-def show_next(console: Console, addresses: Addresses, folder: Path, *, running: bool) -> None:
-    """What to try next."""
+def show_next(
+    console: Console,
+    addresses: Addresses,
+    folder: Path,
+    *,
+    shell: Shell,
+    running: bool,
+) -> None:
+    """What to try next, as it can be typed in the reader's ``shell``."""
     lines = ["", "What to try next"]
     if running:
         lines += [
             f"  look at it in a browser: {addresses.serve}/console/",
             "  ask what a deployment tool would ask:",
-            f"    driftline verdict gpt-4 0314 --url {addresses.serve}",
+            f"    {shell.program} verdict gpt-4 0314 --url {addresses.serve}",
             f"    curl '{addresses.serve}/v1/releases'",
             "  query the store, as Grafana does (any ClickHouse client will do):",
             f"    curl '{addresses.store}' --data-binary \\",
@@ -253,13 +263,13 @@ def show_next(console: Console, addresses: Addresses, folder: Path, *, running: 
     else:
         lines += [
             f"  the console was at {addresses.serve}/console/; to leave it up and look around:",
-            "    make demo ARGS=--keep (or: driftline demo --keep)",
+            f"    {shell.program} demo --keep",
         ]
     lines += [
         "  run it on your own events, with a real Kafka:",
         "    DRIFTLINE__KAFKA__BOOTSTRAP=host:9092 DRIFTLINE__INPUTS='[{topic: your-topic}]' \\",
-        "      driftline up",
-        "  every setting with a word on it: examples/driftline.yaml",
+        f"      {shell.program} up",
+        f"  every setting with a word on it: {shell.settings}",
     ]
     for line in lines:
         style = "bold" if line.startswith("What") else None

@@ -162,9 +162,11 @@ class Watcher:
 def look(
     client: httpx2.Client, addresses: Addresses, before: Snapshot, *, with_store: bool
 ) -> Snapshot:
-    """Ask everybody once. Raises what httpx2 and unexpected answers raise."""
-    listed = _json(client, f"{addresses.serve}/v1/releases")["releases"]
+    """Ask everybody once. Raises what httpx2 and unexpected answers raise.
+
+    Effects are asked for before their causes: who sees a rollback also sees the verdict for it."""
     desk = _json(client, f"{addresses.pager}/pages")
+    requests = _json(client, f"{addresses.deployer}/log")["requests"]
     runs = _json(client, f"{addresses.deployer}/state")["running"]
     figures, actions, intake = before.figures, before.actions, before.intake
     if with_store:
@@ -174,6 +176,7 @@ def look(
             for row in _rows(client, addresses, _ACTIONS)
         )
         intake = Intake(*map(int, _rows(client, addresses, _INTAKE)[0]))
+    listed = _json(client, f"{addresses.serve}/v1/releases")["releases"]
     return Snapshot(
         releases={
             Release(each["model"], each["version"], Role(each["role"])): Standing(
@@ -189,8 +192,7 @@ def look(
         intake=intake,
         running={each["model"]: (each["production"], each["canary"]) for each in runs},
         requests=tuple(
-            Request(each["at_ms"], each["outcome"], each["detail"])
-            for each in _json(client, f"{addresses.deployer}/log")["requests"]
+            Request(each["at_ms"], each["outcome"], each["detail"]) for each in requests
         ),
         pages=tuple(
             Page(each["action"], each["dedup_key"], each["severity"], each["summary"])

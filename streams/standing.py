@@ -219,7 +219,7 @@ def _failed(canary: CanaryVerdict) -> Decision:
         return Decision(Status.FAIL, canary.reason)
     if canary.upstream is not None and canary.upstream.all_of_it:
         return Decision(Status.HOLD, canary.reason, upstream=canary.upstream.columns)
-    return Decision(Status.HOLD, f"worse, in nothing critical: {canary.reason}")
+    return Decision(Status.HOLD, f"a person decides, as it is nothing critical: {canary.reason}")
 
 
 def _not_failing(

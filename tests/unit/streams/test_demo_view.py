@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import io
 from dataclasses import replace
+from pathlib import Path
 
 from rich.console import Console
 
+from streams.demo_shell import Shell
 from streams.demo_traffic import CANARY
-from streams.demo_view import View, releases_table
-from streams.demo_watch import Figures, Request, Snapshot, Standing
+from streams.demo_view import View, releases_table, show_next
+from streams.demo_watch import Addresses, Figures, Page, Request, Snapshot, Standing
 from streams.replay import Replay, Sent
 
 FOUND = "scores.usable_code: values go down beyond the margin"
@@ -55,3 +57,28 @@ def test_the_table_keeps_the_finding_beside_what_was_done() -> None:
     assert FOUND in text
     assert "was taken out" in text
     assert text.index(FOUND) < text.index("was taken out")
+
+
+def test_what_was_executed_is_told_after_the_verdict_and_before_what_came_of_it() -> None:
+    seen = Snapshot(
+        releases={CANARY: replace(FAILS, rollback="acknowledged")},
+        requests=(Request(1, "executed", "canary taken out"),),
+        pages=(Page("trigger", "incident", "error", f"{CANARY}: {FOUND}"),),
+    )
+    told = [line.removeprefix(f"{CANARY}: ").partition(":")[0] for line in lines(seen)]
+    assert told == ["FAIL", "deployer", "its rollback is acknowledged", "pager"]
+
+
+def test_the_last_lines_can_be_typed_as_they_are_printed() -> None:
+    out = io.StringIO()
+    show_next(
+        Console(file=out, width=200),
+        Addresses("http://127.0.0.1:1", "http://127.0.0.1:2", "http://127.0.0.1:3", "http://x"),
+        Path("/run"),
+        shell=Shell(".venv/bin/driftline", "examples/driftline.yaml"),
+        running=True,
+    )
+    said = out.getvalue()
+    assert " .venv/bin/driftline verdict gpt-4 0314 --url http://127.0.0.1:1" in said
+    assert " .venv/bin/driftline up" in said
+    assert " driftline " not in said
