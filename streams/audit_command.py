@@ -33,6 +33,8 @@ def run(
     ends of this one, to be kept somewhere else. Raises UserError for a file that is none.
     """
     expected = read_heads(heads) if heads is not None else {}
+    if save is not None and not save.parent.is_dir():  # before the work, and not after it
+        raise UserError("its folder is not there", str(save), "give another --save-heads")
     if model:
         expected = {name: head for name, head in expected.items() if name == model}
     with asked(config.store) as ask:
@@ -66,7 +68,10 @@ def read_heads(path: Path) -> dict[str, Chain]:
             str(name): Chain(int(sequence), str(end))
             for name, (sequence, end) in json.loads(data)["heads"].items()
         }
-    except (OSError, ValueError, KeyError, TypeError, AttributeError, RecursionError):
+    except OSError as error:
+        why = error.strerror or type(error).__name__
+        raise UserError(f"cannot be read: {why}", str(path), "check --heads") from None
+    except (ValueError, KeyError, TypeError, AttributeError, RecursionError):
         raise UserError(
             "is not a file of ends", str(path), "give one that --save-heads has written"
         ) from None

@@ -53,7 +53,9 @@ def write_plot(outcome: BacktestOutcome, path: Path) -> None:
 
 def check_name(path: Path) -> None:
     """Refuse, before the work and not after it, a name that says of no picture what kind it is,
-    and a PNG where none can be made. Raises UserError."""
+    a folder that is not there, and a PNG where none can be made. Raises UserError."""
+    if not path.parent.is_dir():
+        raise UserError("its folder is not there", str(path), "give another --plot")
     match path.suffix.lower():
         case ".svg":
             return

@@ -9,6 +9,7 @@ DRIFTLINE_DEBUG=1.
 from __future__ import annotations
 
 import importlib
+import logging
 import os
 import sys
 from collections.abc import Sequence
@@ -318,6 +319,8 @@ def evidence(
 def main(argv: Sequence[str] | None = None) -> int:
     """Run a command and return its exit code. Never raises, and never prints a traceback unless
     DRIFTLINE_DEBUG is set."""
+    # A command that sets up no logs has none: those of libraries would quote URLs and questions.
+    logging.basicConfig(handlers=[logging.NullHandler()])
     try:
         app(args=list(argv) if argv is not None else None, prog_name="driftline")
     except SystemExit as end:

@@ -2,9 +2,21 @@
 
 from __future__ import annotations
 
+import errno
 from pathlib import Path
 
 from streams.errors import BAD_INPUT, FAILED, Explained, UserError, one_line
+
+_WHAT_TO_DO = {
+    errno.ENOENT: "check the path",
+    errno.EEXIST: "give the path of something else",
+    errno.ENOTDIR: "give a path whose folders are folders",
+    errno.EISDIR: "give the path of a file",
+    errno.EACCES: "give driftline the right to it, or another path",
+    errno.EPERM: "give driftline the right to it, or another path",
+    errno.EROFS: "give a path that can be written to",
+    errno.ENOSPC: "make room on the disk",
+}
 
 
 def said_of(error: Exception) -> tuple[str, int]:
@@ -17,7 +29,8 @@ def said_of(error: Exception) -> tuple[str, int]:
         return " ".join(str(error).split()), FAILED
     if isinstance(error, OSError):
         where = str(error.filename) if error.filename is not None else ""
-        return one_line(error.strerror or type(error).__name__, where), FAILED
+        hint = _WHAT_TO_DO.get(error.errno or 0, "")
+        return one_line(error.strerror or type(error).__name__, where, hint), FAILED
     # The text of an error nobody foresaw may hold anything, a secret included.
     return (
         f"internal error ({type(error).__name__} {_place(error)});"

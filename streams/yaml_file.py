@@ -74,7 +74,7 @@ def read_yaml(path: Path) -> Fields:
         with path.open("rb") as file:
             data = file.read(MAX_BYTES + 1)
     except FileNotFoundError:
-        raise YamlError("no such file", name, "check the path given to --config") from None
+        raise YamlError("no such file", name, "check its path") from None
     except (OSError, ValueError) as error:
         why = error.strerror if isinstance(error, OSError) and error.strerror else "bad path"
         raise YamlError(f"cannot be read: {why}", name, "check its permissions") from None

@@ -73,7 +73,12 @@ def test_the_effective_configuration_and_its_schema_are_printed(
         (UnavailableError("what", "where"), "where: what", 1),
         (Permanent("one line.\nTwo."), "one line. Two.", 1),
         (Retryable("later"), "later", 1),
-        (PermissionError(13, "Permission denied", "/f"), "/f: Permission denied", 1),
+        (
+            PermissionError(13, "Permission denied", "/f"),
+            "/f: Permission denied; give driftline the right to it, or another path",
+            1,
+        ),
+        (FileNotFoundError(2, "Not there", "/f"), "/f: Not there; check the path", 1),
     ],
 )
 def test_known_errors_are_one_line_and_a_code(error: Exception, line: str, code: int) -> None:
@@ -219,3 +224,43 @@ def test_a_role_without_anybody_at_its_address_says_so() -> None:
     assert lines[-1].startswith("driftline: ")
     assert str(port) in lines[-1]
     assert not any("Traceback" in line for line in lines)
+
+
+def test_a_store_that_is_away_is_one_line_also_where_a_library_has_more_to_say(
+    tmp_path: Path,
+) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as closed:
+        address = f"127.0.0.1:{closed.getsockname()[1]}"
+    (tmp_path / "c.yaml").write_text(f"store: {{url: 'http://{address}'}}\n")
+    config = ("--config", str(tmp_path / "c.yaml"))
+    code, lines = in_a_process_of_its_own("audit", "verify", *config)
+    assert (code, len(lines)) == (1, 1), lines
+    assert lines[0].startswith("driftline: No answer from ClickHouse")
+    assert address in lines[0]
+
+
+def test_a_file_that_cannot_be_written_is_refused_before_the_work(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    missing = tmp_path / "missing"
+    assert main(["audit", "verify", "--save-heads", str(missing / "heads.json")]) == 2
+    said = capsys.readouterr().err
+    assert said == (
+        f"driftline: {missing}/heads.json: its folder is not there; give another --save-heads\n"
+    )
+    (tmp_path / "events.ndjson").write_text("{}\n")
+    events = ("--events", str(tmp_path / "events.ndjson"))
+    assert main(["backtest", *events, "--plot", str(missing / "run.svg")]) == 2
+    said = capsys.readouterr().err
+    assert said == f"driftline: {missing}/run.svg: its folder is not there; give another --plot\n"
+
+
+def test_ends_that_are_missing_are_told_from_a_file_that_holds_none(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    path = tmp_path / "heads.json"
+    assert main(["audit", "verify", "--heads", str(path)]) == 2
+    assert "cannot be read: No such file or directory; check --heads" in capsys.readouterr().err
+    path.write_text("{}")
+    assert main(["audit", "verify", "--heads", str(path)]) == 2
+    assert "is not a file of ends" in capsys.readouterr().err
