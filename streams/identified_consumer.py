@@ -19,13 +19,15 @@ from streams.patience import patiently
 
 log = structlog.get_logger()
 
-OnRevoke = Callable[[Any, list[TopicPartition]], None]
+OnPartitions = Callable[[Any, list[TopicPartition]], None]
 
 
 class GroupConsumer(Protocol):
     """What is used of ``confluent_kafka.Consumer``."""
 
-    def subscribe(self, topics: list[str], **callbacks: Any) -> None: ...
+    def subscribe(
+        self, topics: list[str], *, on_assign: OnPartitions, on_revoke: OnPartitions
+    ) -> None: ...
     def unsubscribe(self) -> None: ...
     def assign(self, partitions: list[TopicPartition]) -> None: ...
     def committed(
@@ -58,9 +60,9 @@ class IdentifiedConsumer:
         self._made_again = made_again
         self._began: dict[str, str] = {}
         self._topics: list[str] = []
-        self._on_revoke: OnRevoke = lambda _consumer, _partitions: None
+        self._on_revoke: OnPartitions = lambda _consumer, _partitions: None
 
-    def subscribe(self, topics: list[str], *, on_revoke: OnRevoke) -> None:
+    def subscribe(self, topics: list[str], *, on_revoke: OnPartitions) -> None:
         self._topics, self._on_revoke = topics, on_revoke
         self._consumer.subscribe(topics, on_assign=self._on_assign, on_revoke=on_revoke)
 

@@ -3,7 +3,7 @@ the old one."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Mapping, Sequence
+from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
@@ -29,18 +29,18 @@ class Group:
     id: str = "one"
     stored: TopicPartition | None = None
     assigned: int | None = None
-    subscribed: list[Mapping[str, Callback]] = field(default_factory=list)
+    subscribed: list[tuple[Callback, Callback]] = field(default_factory=list)
 
     def ask(self, topics: Collection[str]) -> Answer:
         return lambda: dict.fromkeys(topics, self.id)
 
-    def subscribe(self, topics: list[str], **callbacks: Callback) -> None:
+    def subscribe(self, topics: list[str], *, on_assign: Callback, on_revoke: Callback) -> None:
         self.assigned = None
-        self.subscribed.append(callbacks)
-        callbacks["on_assign"](self, [TopicPartition(TOPIC, 0)])
+        self.subscribed.append((on_assign, on_revoke))
+        on_assign(self, [TopicPartition(TOPIC, 0)])
 
     def unsubscribe(self) -> None:
-        self.subscribed[-1]["on_revoke"](self, [TopicPartition(TOPIC, 0)])
+        self.subscribed[-1][1](self, [TopicPartition(TOPIC, 0)])
 
     def assign(self, partitions: list[TopicPartition]) -> None:
         self.assigned = partitions[0].offset
