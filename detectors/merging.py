@@ -68,17 +68,16 @@ class Blocks:
 
 def merge_runs(blocks: Blocks, sizes: Sequence[int]) -> list[Summaries]:
     """One value for each run; ``sizes``: how many blocks each has, at least 1, of all blocks."""
-    lengths = np.asarray(sizes, np.int64)
     layout = blocks.layout
-    vectors, extremes = _added(blocks, lengths)
+    vectors, extremes = _added(blocks, sizes)
     # Low words are below 2**32 each, so carrying once is enough for 2**31 blocks. All words are
     # gone through, of which others carry nothing: picking out the low ones costs more.
     carried = (vectors & layout.low_mask) >> fixed_point.WORD
     vectors[:, :-1] += carried[:, 1:]
     vectors -= carried << fixed_point.WORD
-    run_of = np.repeat(np.arange(len(lengths)), lengths)
-    sketches = _sketches(blocks, run_of.tolist(), len(lengths))
-    categories: list[dict[str, CategoryCounts]] = [{} for _ in lengths]
+    run_of = [run for run, size in enumerate(sizes) for _ in range(size)]
+    sketches = _sketches(blocks, run_of, len(sizes))
+    categories: list[dict[str, CategoryCounts]] = [{} for _ in sizes]
     for at, more in blocks.categories:
         kept = categories[run_of[at]]
         for name, counts in more.items():
@@ -87,7 +86,7 @@ def merge_runs(blocks: Blocks, sizes: Sequence[int]) -> list[Summaries]:
     # Copies: a row that is kept for long must not hold those of all other releases.
     return [
         Summaries(layout, vectors[run].copy(), extremes[run].copy(), sketches[run], categories[run])
-        for run in range(len(lengths))
+        for run in range(len(sizes))
     ]
 
 
@@ -114,10 +113,10 @@ def merge_alike(parts: Sequence[Sequence[Summaries]]) -> list[Summaries]:
     return [whole for whole in merged if whole is not None]
 
 
-def _added(blocks: Blocks, lengths: Ints) -> tuple[Ints, NDArray[np.float64]]:
+def _added(blocks: Blocks, sizes: Sequence[int]) -> tuple[Ints, NDArray[np.float64]]:
     """Sums without carries, and extremes, of each run."""
     vectors, both = blocks.vectors, blocks.extremes
-    runs, most = len(lengths), int(lengths.max())
+    runs, most = len(sizes), max(sizes)
     if most * runs == len(vectors):
         # Runs of one length, as a rule: several times as fast as what follows.
         cut = vectors.reshape(runs, most, -1)
@@ -126,7 +125,8 @@ def _added(blocks: Blocks, lengths: Ints) -> tuple[Ints, NDArray[np.float64]]:
         edges[:, :, 0].min(axis=1, out=outer[:, 0])
         edges[:, :, 1].max(axis=1, out=outer[:, 1])
         return cut.sum(axis=1), outer
-    starts = np.cumsum(lengths) - lengths
+    lengths = np.array(sizes, np.int64)
+    starts = lengths.cumsum() - lengths
     lowest = np.minimum.reduceat(both[:, 0], starts, axis=0)
     highest = np.maximum.reduceat(both[:, 1], starts, axis=0)
     return np.add.reduceat(vectors, starts, axis=0), np.stack((lowest, highest), axis=1)

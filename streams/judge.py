@@ -204,8 +204,7 @@ class ModelJudge:
 
     def _layout(self, delta: Delta) -> Layout:
         layout = layout_for(self._known(delta.reference), delta.columns)
-        for group in delta.groups:
-            check(group.summaries, layout)
+        check((group.summaries for group in delta.groups), layout)
         return layout
 
     def _pane(self, group: Group) -> IntervalKey:

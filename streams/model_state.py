@@ -175,7 +175,7 @@ def decode_interval(value: bytes, layout_of: LayoutOf) -> Interval:
     record = msgspec.msgpack.decode(value, type=_IntervalRecord)
     layouts = {name: layout_of(name, columns) for name, columns, _ in record.blocks}
     for name, _, packed in record.blocks:
-        check(packed, layouts[name])
+        check((packed,), layouts[name])
     interval = Interval(record.applied)
     interval.rest(value, layouts)
     return interval

@@ -146,13 +146,18 @@ def _bytes(numbers: NDArray[Any], form: str) -> memoryview:
     return memoryview(numbers.astype(form).tobytes())
 
 
-def check(packed: Packed, layout: Layout) -> None:
-    """Raises :class:`Unreadable` for what was packed in another layout."""
-    size = len(packed.vector)
-    if size != 8 * layout.width or len(packed.extremes) != 16 * len(layout.columns):
-        raise Unreadable(f"summaries of {size // 8} integers do not fit a layout of {layout.width}")
-    if not all(map(is_sketch, packed.sketches.values())):
-        raise Unreadable("summaries with a sketch whose keys and counts differ in number")
+def check(packed: Iterable[Packed], layout: Layout) -> None:
+    """Raises :class:`Unreadable` if any of these was packed in another layout."""
+    width, extremes = 8 * layout.width, 16 * len(layout.columns)
+    for each in packed:
+        size = len(each.vector)
+        if size != width or len(each.extremes) != extremes:
+            raise Unreadable(
+                f"summaries of {size // 8} integers do not fit a layout of {layout.width}"
+            )
+        for sketch in each.sketches.values():
+            if not is_sketch(sketch):
+                raise Unreadable("summaries with a sketch whose keys and counts differ in number")
 
 
 def events_of(packed: Packed) -> int:
@@ -162,7 +167,7 @@ def events_of(packed: Packed) -> int:
 
 def unpack(packed: Packed, layout: Layout) -> Summaries:
     """The inverse of :func:`pack`, given the layout it was packed in."""
-    check(packed, layout)
+    check((packed,), layout)
     vector = np.frombuffer(packed.vector, "<i8").astype(np.int64)
     extremes = np.frombuffer(packed.extremes, "<f8").astype(np.float64)
     sizes, keys, counts = unpack_sketches(list(packed.sketches.values()))

@@ -79,6 +79,6 @@ def test_a_bucket_takes_five_bytes(values: str) -> None:
 def test_what_has_the_lengths_of_no_sketch_is_refused(damaged: PackedSketch) -> None:
     layout = Layout.of("", (ColumnSpec("x", Kind.NUMERIC),))
     whole = pack(Summaries.empty(layout))
-    check(whole, layout)
+    check((whole,), layout)
     with pytest.raises(Unreadable, match="sketch"):
-        check(Packed(whole.vector, whole.extremes, {"x": damaged}, {}), layout)
+        check((Packed(whole.vector, whole.extremes, {"x": damaged}, {}),), layout)
