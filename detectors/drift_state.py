@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import struct
 from dataclasses import dataclass
+from functools import lru_cache
 from hashlib import blake2b
 
 import numpy as np
@@ -127,8 +128,10 @@ def from_bytes(data: bytes, dictionary: Dictionary) -> DriftState:
     return DriftState(upto_ms, mass, onset, faded.reshape(len(MEMORIES), cells), seen, raised)
 
 
+@lru_cache(maxsize=256)
 def fingerprint(dictionary: Dictionary) -> bytes:
-    """Names the reference and the bets, 16 bytes: a state fits only its own."""
+    """Names the reference and the bets, 16 bytes: a state fits only its own. Remembered by the
+    identity of the dictionary, which every checkpoint of its states asks for."""
     cells = dictionary.cells
     text = repr((cells.reference, cells.watches, dictionary.bets, MEMORIES))
     return blake2b(text.encode("utf-8", "surrogatepass"), digest_size=16).digest()
