@@ -72,6 +72,8 @@ class Cast:
     and ``held_stop``, its cells; ``held_both``: whether it may not fall either; ``held_beyond``: of
     a tail, the share that lies there, else NaN. ``rates``, ``levels``, ``tails``: the places of the
     parts with such measures; ``no_rate``: which are none, [M]; ``rate_share``: the shares of rates.
+    ``level_at``: the place of each part among ``levels``, or behind them, [M]; ``counted_at``: that
+    of its events among those of parts, with those of levels behind them, [M].
     ``settled``: all parts have a basis."""
 
     parts: tuple[Part, ...]
@@ -90,6 +92,8 @@ class Cast:
     rates: Indices
     no_rate: Flags
     levels: Indices
+    level_at: Indices
+    counted_at: Indices
     tails: tuple[int, ...]
     known: frozenset[tuple[str, Measure]]
     settled: bool
@@ -108,6 +112,11 @@ def cast_of(parts: tuple[Part, ...]) -> Cast:
     ]
     held_owner = np.array([at for at, _, _ in held], np.int64)
     rates = np.array(_of(parts, *RATES), np.int64)
+    levels = np.array(_of(parts, Measure.LEVEL), np.int64)
+    level_at = np.full(len(parts), len(levels))
+    level_at[levels] = np.arange(len(levels))
+    counted_at = np.arange(len(parts))
+    counted_at[levels] = np.arange(len(levels)) + len(parts)
     return Cast(
         parts,
         cells,
@@ -124,7 +133,9 @@ def cast_of(parts: tuple[Part, ...]) -> Cast:
         np.searchsorted(held_owner, rates),
         rates,
         np.array([part.measure not in RATES for part in parts], np.bool_),
-        np.array(_of(parts, Measure.LEVEL), np.int64),
+        levels,
+        level_at,
+        counted_at,
         tuple(_of(parts, Measure.TAIL)),
         frozenset(part.key for part in parts),
         all(part.basis is not None for part in parts),

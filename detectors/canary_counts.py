@@ -25,10 +25,8 @@ from detectors.layout import (
     CLIPPED_SECOND,
     ERRORS,
     FIRST_HIGH,
-    FIRST_LOW,
     HEADERS,
     NUMERIC_SLOTS,
-    SECOND_HIGH,
     SECOND_LOW,
     ColumnSpec,
     Header,
@@ -172,9 +170,12 @@ class Reader:
         levels = self.levels
         slots = vector.take(levels.places, axis=1)
         n = slots[:, N]
-        values = np.maximum(n, 1) * STEPS
-        first = (slots[:, FIRST_HIGH] * _HIGH + slots[:, FIRST_LOW]) / values
-        second = (slots[:, SECOND_HIGH] * _HIGH + slots[:, SECOND_LOW]) / values
+        # High and low words of both moments stand side by side. They are made doubles once: each
+        # operation on both kinds of numbers would do it again.
+        words = slots[:, FIRST_HIGH : SECOND_LOW + 1].astype(np.float64)
+        values = np.maximum(n, 1).astype(np.float64) * STEPS
+        moments = (words[:, ::2] * _HIGH + words[:, 1::2]) / values[:, None]
+        first, second = moments[:, 0], moments[:, 1]
         variance = second - first * first
         mean = levels.centre + levels.scale * first
         sd = levels.scale * np.sqrt(np.maximum(variance, 0.0))

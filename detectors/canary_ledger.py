@@ -203,7 +203,7 @@ def _entered(
     asked = ready & book.judged
     seen = asked & (pane.n > 0) & (pane.m > 0)
     learnt = ledger.learnt
-    if variance is not None:
+    if variance is not None and variance.learnt:
         learnt = np.maximum(learnt, variance.factors(cast, pane.weight))
     rates = cast.rates
     # Bets on a rate need to know about where it lies.
@@ -262,9 +262,13 @@ def _told(
 
 def _values(cast: Cast, arms: ArmCounts, pane: Differences) -> PaneValues:
     """What the sequences compare in this pane: means of levels, and of others a unit."""
-    n = np.empty((2, *pane.n.shape), np.int64)
-    n[0], n[1] = pane.n, pane.m
-    mean, sd = np.zeros(n.shape), np.ones(n.shape)
-    levels = cast.levels
-    n[..., levels], mean[..., levels], sd[..., levels] = arms.n, arms.mean, arms.sd
-    return PaneValues(n, mean, sd)
+    n = np.concatenate((np.array((pane.n, pane.m)), arms.n), axis=-1)
+    nothing = np.zeros((*arms.mean.shape[:-1], 1))
+    mean = np.concatenate((arms.mean, nothing), axis=-1)
+    sd = np.concatenate((arms.sd, nothing + 1.0), axis=-1)
+    # Taken, as writing to some places costs several times as much.
+    return PaneValues(
+        n.take(cast.counted_at, axis=-1),
+        mean.take(cast.level_at, axis=-1),
+        sd.take(cast.level_at, axis=-1),
+    )

@@ -51,7 +51,8 @@ class Wealth:
         known_e = np.where(unknown, 0.0, log_e) if any_of(unknown) else log_e
         wealth = _log_of_sum(self.log_wealth, put_in) + np.minimum(known_e, cap.take(owner))
         moved = bet_on.take(betting, axis=-1)
-        if not all_of(moved):
+        all_moved = all_of(moved)
+        if not all_moved:
             on = bet_on.take(owner, axis=-1)
             wealth = np.where(on, wealth, self.log_wealth)
             onset = np.where(on, onset, self.onset_ms)
@@ -59,10 +60,13 @@ class Wealth:
         known = np.where(np.isfinite(best), best, 0.0)
         held = book.held
         total = np.add.reduceat(np.exp(wealth - known.repeat(held, axis=-1)), starts, axis=-1)
-        evidence = self.evidence.copy()
-        evidence[..., betting] = np.where(
-            moved, best + np.log(total), self.evidence.take(betting, axis=-1)
-        )
+        evidence = best + np.log(total)
+        if not all_moved:
+            evidence = np.where(moved, evidence, self.evidence.take(betting, axis=-1))
+        if len(betting) < len(book.bets):
+            # The others stay as they were.
+            told, evidence = evidence, self.evidence.copy()
+            evidence[..., betting] = told
         peak, since = self.peak, self.peak_onset_ms
         higher = np.flatnonzero(evidence > peak)
         if len(higher):
