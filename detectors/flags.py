@@ -15,7 +15,7 @@ def all_of(flags: NDArray[Any]) -> bool:
     >>> all_of(np.array([1, 2])), all_of(np.array([True, False])), all_of(np.array([]))
     (True, False, True)
     """
-    return np.count_nonzero(flags) == flags.size
+    return bool(np.count_nonzero(flags) == flags.size)
 
 
 def any_of(flags: NDArray[Any]) -> bool:
@@ -24,4 +24,4 @@ def any_of(flags: NDArray[Any]) -> bool:
     >>> any_of(np.array([False, True])), any_of(np.array([0, 0])), any_of(np.array([]))
     (True, False, False)
     """
-    return np.count_nonzero(flags) > 0
+    return bool(np.count_nonzero(flags) > 0)

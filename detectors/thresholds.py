@@ -145,7 +145,8 @@ def _told(settings: ThresholdSettings, many: Many, rules: Rules) -> _Told:
     by_column = both[:, :, ::2].transpose(1, 3, 0, 2).reshape(copies, columns, 4)
     return _Told(
         values.tolist(),
-        *sizes.tolist(),
+        sizes[0].tolist(),
+        sizes[1].tolist(),
         [row.nonzero()[0] for row in strange],
         by_column.tolist(),
     )
