@@ -140,7 +140,7 @@ def told(repository: Path, code: str, clock: Path, *arguments: str, zone: str = 
         cwd=repository,
         capture_output=True,
         text=True,
-        timeout=60,
+        timeout=300,
         check=True,
         env={**os.environ, **environment(loaded, clock, zone)},
     )

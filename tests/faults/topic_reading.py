@@ -6,13 +6,21 @@ import time
 import uuid
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Final
 
 import confluent_kafka
 import msgspec
-from confluent_kafka import KafkaError, TopicPartition
+from confluent_kafka import KafkaError, KafkaException, TopicPartition
 
 from tests.faults.roles import Trouble
+
+_LEADER_S: Final = 10.0
+_NO_LEADER: Final = (
+    KafkaError.NOT_LEADER_FOR_PARTITION,
+    KafkaError.LEADER_NOT_AVAILABLE,
+    KafkaError.UNKNOWN_TOPIC_OR_PART,
+    KafkaError._UNKNOWN_PARTITION,
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,7 +57,7 @@ def records(servers: str, topic: str, seconds: float = 60.0, committed: bool = T
 def _to_the_end(consumer: confluent_kafka.Consumer, topic: str, seconds: float) -> Iterator[Read]:
     partitions = list(consumer.list_topics(topic, timeout=10).topics[topic].partitions)
     places = [TopicPartition(topic, p, confluent_kafka.OFFSET_BEGINNING) for p in partitions]
-    ends = {p: consumer.get_watermark_offsets(TopicPartition(topic, p))[1] for p in partitions}
+    ends = {p: _end(consumer, TopicPartition(topic, p)) for p in partitions}
     consumer.assign(places)
     left = {p for p, end in ends.items() if end > 0}
     deadline = time.monotonic() + seconds
@@ -64,6 +72,19 @@ def _to_the_end(consumer: confluent_kafka.Consumer, topic: str, seconds: float) 
                 raise Trouble(f"{topic}: {error.name()}")
             elif (message.offset() or 0) >= ends[partition]:
                 left.discard(partition)
+
+
+def _end(consumer: confluent_kafka.Consumer, place: TopicPartition) -> int:
+    """Where a partition ends. One that was only just made may have no leader for a while, or none
+    that this client knows."""
+    deadline = time.monotonic() + _LEADER_S
+    while True:
+        try:
+            return consumer.get_watermark_offsets(place, timeout=10)[1]
+        except KafkaException as error:
+            if error.args[0].code() not in _NO_LEADER or time.monotonic() > deadline:
+                raise
+            time.sleep(0.1)
 
 
 def rows(servers: str, topic: str) -> list[dict[str, Any]]:
@@ -88,10 +109,7 @@ def ends(servers: str, topic: str, committed: bool = False) -> Mapping[int, int]
     )
     try:
         partitions = consumer.list_topics(topic, timeout=10).topics[topic].partitions
-        return {
-            p: consumer.get_watermark_offsets(TopicPartition(topic, p), timeout=10)[1]
-            for p in partitions
-        }
+        return {p: _end(consumer, TopicPartition(topic, p)) for p in partitions}
     finally:
         consumer.close()
 
