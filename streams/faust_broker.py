@@ -36,6 +36,8 @@ made again on another: longer than a session (streams.lease) and than a rebalanc
 the broker answers who joins a group only when all others have."""
 REBALANCE_S = 10.0
 """How long the broker waits in a rebalance for a member that does not join again."""
+_LOOK_FOR_TOPICS_MS = 10_000
+"""A topic that was away and is there again is not read before somebody looks; else after 5 min."""
 _FETCH_WAIT_MS = 500
 _EMBEDDED_FETCH_WAIT_MS = 50
 
@@ -73,6 +75,7 @@ def app_arguments(settings: KafkaSettings) -> dict[str, Any]:
         "broker_session_timeout": SESSION_S,
         "broker_request_timeout": ANSWER_S,
         "broker_rebalance_timeout": REBALANCE_S,
+        "consumer_metadata_max_age_ms": _LOOK_FOR_TOPICS_MS,
     }
     if settings.embedded:
         # The embedded broker makes topics itself and has no admin requests.

@@ -61,7 +61,7 @@ def made_again_while_it_runs(stage: Stage) -> Report:
         if scene.change.mutant:  # it notices nothing: let it read what it reads
             wait_until("more records", lambda: _end(scene) > 2 * PASSED, CAUGHT_UP_S)
             return _checked(scene, worker, judge, old)
-        wait_until("the judge has ended", lambda: not judge.alive(), CAUGHT_UP_S)
+        wait_until(f"the judge has ended: {judge.log}", lambda: not judge.alive(), CAUGHT_UP_S)
         scene.bury("judge")
         judge = scene.start("judge")
         # What the one before committed last is an offset of the old topic, beyond the new one's.
