@@ -45,16 +45,16 @@ class Sequences:
     def step(self, pane: PaneValues, seen: Flags, alpha: float, narrowest_after: int) -> Sequences:
         """After one more pane; ``seen``: which of them it says something of."""
         n, m = pane.n
-        unbiased = pane.sd * pane.sd
+        sizes, unbiased = pane.n.astype(np.float64), pane.sd * pane.sd
         if int(pane.n.min(initial=2)) > 1:
-            unbiased = unbiased * (pane.n / (pane.n - 1))
-            ours, theirs = np.maximum(n, 1), m
+            unbiased = unbiased * (sizes / (sizes - 1.0))
+            ours, theirs = sizes
         else:
-            ours, theirs = np.maximum(n, 1), np.maximum(m, 1)
+            ours, theirs = np.maximum(sizes, 1.0)
             seen = seen & (n >= 1) & (m >= 1) & (n + m >= 3)
             # The variance of a single value is not known from it: the other arm's stands in.
             single = pane.n < 2
-            unbiased = np.where(single, np.nan, unbiased * (pane.n / np.maximum(pane.n - 1, 1)))
+            unbiased = np.where(single, np.nan, unbiased * (sizes / np.maximum(sizes - 1.0, 1.0)))
             unbiased = np.where(single, unbiased[::-1], unbiased)
         total = self.total + ours * (pane.mean[0] - pane.mean[1])
         variance = self.variance + (unbiased[0] * ours + unbiased[1] * (ours * (ours / theirs)))
