@@ -130,8 +130,13 @@ def smallest_bet(minimum_effect: float, z: float, rows: Floats) -> Floats:
 
 def log_payoffs(ratio: Floats, miss: Floats, allowed: Floats) -> Floats:
     """``ln w`` of cells with this ratio; ``miss`` is the bet's smallest ratio."""
-    stake = np.minimum(1.0, _SAFE / np.maximum(1 + allowed - miss, 1e-12))
-    found: Floats = np.log1p(stake * (ratio - 1 - allowed))
+    found: Floats = np.log1p(stake(miss, allowed) * (ratio - 1 - allowed))
+    return found
+
+
+def stake(miss: Floats, allowed: Floats) -> Floats:
+    """The part of the money that is put on a bet, ``lambda``: so much that some is always left."""
+    found: Floats = np.minimum(1.0, _SAFE / np.maximum(1 + allowed - miss, 1e-12))
     return found
 
 

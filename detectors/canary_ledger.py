@@ -208,18 +208,20 @@ def _entered(
     rates = cast.rates
     # Bets on a rate need to know about where it lies.
     bet_on = seen & (cast.no_rate | (old.n + old.n_against >= settings.fix_events))
-    n, m = old.n.take(rates, axis=-1), old.n_against.take(rates, axis=-1)
+    n = old.n.take(rates, axis=-1).astype(np.float64)
+    m = old.n_against.take(rates, axis=-1).astype(np.float64)
     cases = ledger.cases.take(cast.rate_share, axis=-1)
     usual = ledger.usual.take(cast.rate_share, axis=-1)
-    pooled = (cases + usual * (m / np.maximum(n, 1)) + 0.5) / (n + m + 1.0)
+    pooled = (cases + usual * (m / np.maximum(n, 1.0)) + 0.5) / (n + m + 1.0)
     odds = tolerated_odds(pooled, book.margin[rates], settings.host_effect, book.floor[rates])
     upto = running(arms.cells)
     log_e = log_e_values(book, arms.cells, upto, pane.n, pane.m, pane.first, np.log(odds))
     # From earlier panes alone: an e-value to a power of at most 1 is still one.
     factor = settings.inflation * np.maximum(ledger.dispersion.factor, learnt)
+    by_bet = factor.take(book.owner, axis=-1)
     wealth = ledger.wealth.step(
         book,
-        log_e / factor.take(book.owner, axis=-1),
+        np.divide(log_e, by_bet, out=by_bet),
         bet_on,
         start_ms,
         settings.burst * cast.needed,

@@ -41,15 +41,19 @@ class Wealth:
             return self
         t = self.panes
         if all_of(t):
-            new = np.log((1.0 - AT_ONCE) / t / (t + 1.0))
+            so_far = t.astype(np.float64)
+            new = np.log((1.0 - AT_ONCE) / so_far / (so_far + 1.0))
         else:
             later = np.maximum(t, 1)
             new = np.where(t == 0, math.log(AT_ONCE), np.log((1.0 - AT_ONCE) / later / (later + 1)))
-        put_in = new.take(owner, axis=-1) + book.log_part
+        # Arrays of all bets are worked on in place: fresh ones are not in the processor's cache.
+        put_in = new.take(owner, axis=-1)
+        put_in += book.log_part
         onset = np.where(put_in > self.log_wealth, start_ms, self.onset_ms)
         unknown = np.isnan(log_e)
         known_e = np.where(unknown, 0.0, log_e) if any_of(unknown) else log_e
-        wealth = _log_of_sum(self.log_wealth, put_in) + np.minimum(known_e, cap.take(owner))
+        wealth = _log_of_sum(self.log_wealth, put_in)
+        wealth += np.minimum(known_e, cap.take(owner))
         moved = bet_on.take(betting, axis=-1)
         all_moved = all_of(moved)
         if not all_moved:
@@ -59,7 +63,9 @@ class Wealth:
         best = np.maximum.reduceat(wealth, starts, axis=-1)
         known = np.where(np.isfinite(best), best, 0.0)
         held = book.held
-        total = np.add.reduceat(np.exp(wealth - known.repeat(held, axis=-1)), starts, axis=-1)
+        parts = known.repeat(held, axis=-1)
+        np.exp(np.subtract(wealth, parts, out=parts), out=parts)
+        total = np.add.reduceat(parts, starts, axis=-1)
         evidence = best + np.log(total)
         if not all_moved:
             evidence = np.where(moved, evidence, self.evidence.take(betting, axis=-1))
@@ -100,7 +106,8 @@ class Wealth:
 def _log_of_sum(first: Floats, second: Floats) -> Floats:
     """ln(e**first + e**second), like np.logaddexp, which takes several times as long. The second
     is finite."""
-    larger = np.maximum(first, second)
-    smaller = np.minimum(first, second)
-    found: Floats = larger + np.log1p(np.exp(smaller - larger))
-    return found
+    larger: Floats = np.maximum(first, second)
+    apart = np.minimum(first, second)
+    apart -= larger
+    larger += np.log1p(np.exp(apart, out=apart), out=apart)
+    return larger

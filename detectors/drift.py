@@ -29,7 +29,7 @@ from dataclasses import dataclass, replace
 import numpy as np
 from numpy.typing import NDArray
 
-from detectors.bets import log_payoffs, tolerance
+from detectors.bets import stake, tolerance
 from detectors.drift_evidence import alarm_of
 from detectors.drift_settings import DriftSettings
 from detectors.drift_state import Alarm, DriftState, masses
@@ -90,12 +90,16 @@ def step(
     if not all_of(paid.judged):
         # In a slot that the reference does not know nothing is fair: evidence stands still.
         gained = np.where(paid.judged.take(dictionary.watch_of), gained, 0.0)
-    gained = np.exp(np.minimum(gained, _most(paid, min(bound, LARGEST_STEP))))
-    fresh = paid.prior * ((rows > 0) * (share * length_ms)).take(dictionary.watch_of)
-    before = state.mass + fresh
-    newer = fresh / np.where(before > 0, before, np.inf)
-    onset = state.onset + (start_ms - state.onset) * newer
-    mass = before * gained
+    # In place: there are thousands of bets, and fresh arrays are not in the processor's cache.
+    np.exp(np.minimum(gained, _most(paid, min(bound, LARGEST_STEP)), out=gained), out=gained)
+    fresh = ((rows > 0) * (share * length_ms)).take(dictionary.watch_of)
+    fresh *= paid.prior
+    mass = state.mass + fresh
+    newer = np.divide(fresh, np.where(mass > 0, mass, np.inf), out=fresh)
+    onset = start_ms - state.onset
+    onset *= newer
+    onset += state.onset
+    mass *= gained
     memory = state.memory * _DECAYS + counts
     seen = state.seen + rows
     settled = DriftState(start_ms + length_ms, mass, onset, memory, seen, state.alarms)
@@ -148,16 +152,23 @@ def _experts(paid: Payoffs, counts: Floats, memory: Floats) -> Floats:
     seen = np.add.reduceat(memory, starts, axis=1)
     weighed = paid.expert_inflation
     rows = seen / weighed
-    ratio = (memory / paid.expert_inflation_of / paid.law + EXPERTS_ROWS) / (
-        (rows + EXPERTS_ROWS).repeat(each, axis=1)
-    )
+    ratio = memory / paid.expert_inflation_of
+    ratio /= paid.law
+    ratio += EXPERTS_ROWS
+    ratio /= (rows + EXPERTS_ROWS).repeat(each, axis=1)
     excess = ratio - 1
-    variance = np.add.reduceat(excess * excess * paid.law, starts, axis=1)
+    squares = excess * excess
+    squares *= paid.law
+    variance = np.add.reduceat(squares, starts, axis=1)
     most = np.maximum(np.maximum.reduceat(excess, starts, axis=1), 0.0)
     lowest = np.minimum.reduceat(ratio, starts, axis=1)
     allowed = tolerance(paid.expert_effect, paid.expert_z_square, paid.expert_rows, variance, most)
-    logs = log_payoffs(ratio, lowest.repeat(each, axis=1), allowed.repeat(each, axis=1))
-    gained: Floats = np.add.reduceat(logs * counts, starts, axis=1) / weighed
+    # As log_payoffs, with the stake of each watch worked out once for all its cells.
+    excess -= allowed.repeat(each, axis=1)
+    excess *= stake(lowest, allowed).repeat(each, axis=1)
+    logs = np.log1p(excess, out=excess)
+    logs *= counts
+    gained: Floats = np.add.reduceat(logs, starts, axis=1) / weighed
     return gained
 
 
