@@ -64,7 +64,6 @@ def set_up_logs(role: str, log_format: LogFormat, level: LogLevel) -> None:
         processors=[*shared, add_role, structlog.processors.format_exc_info, renderer],
         wrapper_class=structlog.make_filtering_bound_logger(number),
         logger_factory=structlog.PrintLoggerFactory(sys.stderr),
-        cache_logger_on_first_use=True,
     )
     handler = logging.StreamHandler(sys.stderr)
     handler.setFormatter(

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 from collections import Counter
+from collections.abc import Iterator
 from pathlib import Path
 
 import hypothesis
 import pytest
+import structlog
 
 # Machines that run tests are shared: a slow example says nothing. Examples are the same each run.
 hypothesis.settings.register_profile("driftline", deadline=None, derandomize=True)
@@ -30,6 +32,15 @@ def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
     terminalreporter.section(f"could not run here: {len(skipped)}")
     for reason, count in sorted(reasons.items()):
         terminalreporter.line(f"{count} x {reason}")
+
+
+@pytest.fixture(autouse=True)
+def _logs_as_they_were() -> Iterator[None]:
+    """A command sets up the logs of its process; what comes after a test of one would write them
+    to a stream that has been closed."""
+    before = structlog.get_config()
+    yield
+    structlog.configure(**before)
 
 
 @pytest.fixture(scope="session")
