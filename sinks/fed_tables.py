@@ -9,7 +9,7 @@ NEWEST_VERDICTS = table(
     "newest_verdicts",
     "model version role",
     "sequence",
-    RELEASE.strip()
+    RELEASE
     + """
 sequence UInt64
 status LowCardinality(String)
@@ -29,7 +29,7 @@ NEWEST_FINDINGS = table(
     "newest_findings",
     "model version role segment column window_ms detector compared",
     "newest",
-    RELEASE.strip()
+    RELEASE
     + """
 segment String
 column String
@@ -55,7 +55,7 @@ INCIDENTS = table(
     "incidents",
     "model version role incident",
     "sequence",
-    RELEASE.strip()
+    RELEASE
     + """
 incident String
 known_as String
@@ -79,7 +79,7 @@ ROLLBACKS = table(
     "rollbacks",
     "model version role rollback",
     "sequence",
-    RELEASE.strip()
+    RELEASE
     + """
 rollback String
 sequence UInt64
@@ -124,7 +124,7 @@ EVIDENCE_PEAKS = table(
     "evidence_peaks",
     "model version role segment window_ms span column",
     "share",
-    RELEASE.strip()
+    RELEASE
     + """
 segment String
 window_ms UInt32

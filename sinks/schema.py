@@ -20,7 +20,7 @@ WINDOWS = table(
     "windows",
     "model version role segment column window_ms window_start reference",
     "revision",
-    RELEASE.strip()
+    RELEASE
     + """
 segment String
 column String
@@ -52,7 +52,7 @@ FINDINGS = table(
     "findings",
     "model version role segment column window_ms window_start detector against",
     "revision",
-    RELEASE.strip()
+    RELEASE
     + """
 segment String
 column String
@@ -84,7 +84,7 @@ VERDICTS = table(
     "verdicts",
     "model version role as_of sequence",
     "offset",
-    RELEASE.strip()
+    RELEASE
     + """
 sequence UInt64
 status LowCardinality(String)
@@ -211,7 +211,7 @@ EVENTS = table(
     "events",
     "model version role ts topic partition offset row",
     "offset",
-    RELEASE.strip()
+    RELEASE
     + """
 kind LowCardinality(String)
 ts DateTime64(3, 'UTC')

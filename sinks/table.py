@@ -78,6 +78,5 @@ def _column(line: str) -> Column:
 RELEASE: Final = """
 model LowCardinality(String)
 version String
-role LowCardinality(String)
-"""
+role LowCardinality(String)"""
 """The columns that name a release."""
