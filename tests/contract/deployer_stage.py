@@ -106,6 +106,22 @@ def cluster_at(url: str, certificate: str, token: str = TOKEN) -> Cluster:
     return Cluster(settings, EgressSettings(total_timeout_ms=10_000), {"T": token})
 
 
+async def put_up(api: Api, namespace: str, scene: Scene) -> tuple[str, ...]:
+    """Create the objects of a scene. Their paths; the first is that of the one that is changed."""
+    paths: list[str] = []
+    owner = ""
+    for group, plural, thing in scene.objects:
+        metadata = dict(thing["metadata"])
+        if "ownerReferences" in metadata:
+            references = [dict(each, uid=owner) for each in metadata["ownerReferences"]]
+            metadata["ownerReferences"] = references
+        path = object_path(group, namespace, plural, metadata["name"])
+        made = await api.create(path, {**thing, "metadata": metadata})
+        owner = owner or made["metadata"]["uid"]
+        paths.append(path)
+    return tuple(paths)
+
+
 @asynccontextmanager
 async def stage(
     scene: Scene, server: Server, rules: list[Object] | None = None
@@ -113,18 +129,8 @@ async def stage(
     async with api_of(server) as (api, url):
         namespace = f"t{next(_numbers)}"
         await api.allow(namespace, rules_of(scene.folder) if rules is None else rules)
-        paths: list[str] = []
-        owner = ""
-        for group, plural, thing in scene.objects:
-            metadata = dict(thing["metadata"])
-            if "ownerReferences" in metadata:
-                references = [dict(each, uid=owner) for each in metadata["ownerReferences"]]
-                metadata["ownerReferences"] = references
-            path = object_path(group, namespace, plural, metadata["name"])
-            made = await api.create(path, {**thing, "metadata": metadata})
-            owner = owner or made["metadata"]["uid"]
-            paths.append(path)
-        yield Stage(scene, api, cluster_at(url, server.certificate), namespace, tuple(paths))
+        paths = await put_up(api, namespace, scene)
+        yield Stage(scene, api, cluster_at(url, server.certificate), namespace, paths)
 
 
 def each_scene(test: Callable[..., None]) -> Callable[..., None]:

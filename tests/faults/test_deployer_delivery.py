@@ -8,17 +8,15 @@ from __future__ import annotations
 import asyncio
 import random
 from math import nan
-from pathlib import Path
 from typing import Any
 
 import pytest
-import yaml
 
 from detectors.action import ActionKind
 from detectors.release import Release, Role
 from detectors.verdict import Status, Verdict
 from sinks.credentials import SecretSource
-from sinks.deployers.cluster import Cluster, ClusterSettings, object_path
+from sinks.deployers.cluster import Cluster, ClusterSettings
 from sinks.deployers.receiver import DeployerReceiver
 from sinks.egress import EgressSettings
 from sinks.receivers import Receiver, routes
@@ -27,6 +25,7 @@ from streams.deliver import (
     new_state,
 )
 from streams.outbox import ActionState
+from tests.contract.deployer_stage import put_up, rules_of
 from tests.contract.kubernetes_objects import BAD, GOOD, NAME, Scene, scenes
 from tests.contract.kubernetes_stand_in import TOKEN, StandIn, stand_in
 from tests.faults.delivery_scene import Worker
@@ -34,7 +33,6 @@ from tests.faults.delivery_scene import Worker
 SETTINGS = DeliverSettings()
 SCENES = {scene.name: scene for scene in scenes()}
 FAULTS = ("drop", "lose", "hang", "503", "429", "401", "")
-ROLES = Path(__file__).resolve().parents[2] / "deploy"
 
 
 def verdict(sequence: int = 1, model: str = NAME) -> Verdict:
@@ -64,19 +62,8 @@ class Deliver(Worker):
 
 async def set_up(api: StandIn, scene: Scene) -> str:
     """Put the objects of a scene in place. Returns the path of the one that is changed."""
-    documents = yaml.safe_load_all((ROLES / scene.folder / "rbac.yaml").read_text())
-    await api.allow("t", next(each["rules"] for each in documents if each["kind"] == "Role"))
-    paths = []
-    owner = ""
-    for group, plural, thing in scene.objects:
-        metadata = dict(thing["metadata"])
-        if "ownerReferences" in metadata:
-            references = [dict(each, uid=owner) for each in metadata["ownerReferences"]]
-            metadata["ownerReferences"] = references
-        paths.append(object_path(group, "t", plural, metadata["name"]))
-        made = await api.create(paths[-1], {**thing, "metadata": metadata})
-        owner = owner or made["metadata"]["uid"]
-    return paths[0]
+    await api.allow("t", rules_of(scene.folder))
+    return (await put_up(api, "t", scene))[0]
 
 
 def worker(
