@@ -9,7 +9,7 @@ import msgspec
 from detectors import fixed_point
 from detectors.pairs import Differences, HalfCounts, HalfKey, MeasureKey, PairCounts
 from detectors.release import Role
-from streams.wire import VERSION, Delta, Progress, Unreadable
+from streams.wire import VERSION, Delta, Progress, read_record
 
 MOST_GROUPS = 2_000
 """In one record."""
@@ -46,17 +46,10 @@ class HalfGroup(msgspec.Struct, array_like=True, frozen=True):
     without_id: int
 
 
-class ScoreGroup(msgspec.Struct, array_like=True, frozen=True):
-    """The same of one score that comes as events of its own."""
+class ScoreGroup(HalfGroup, frozen=True):
+    """The same of one ``score`` that comes as events of its own."""
 
     score: str
-    version: str
-    role: Role
-    pane_ms: int
-    halves: int
-    repeated: int
-    dropped: int
-    without_id: int
 
 
 class PairDelta(msgspec.Struct, array_like=True, frozen=True, tag="pairs"):
@@ -90,12 +83,7 @@ def encode_pairs(delta: PairDelta) -> bytes:
 
 def decode_summaries(value: bytes | None) -> Delta | Progress | PairDelta:
     """Any record of ``driftline.summaries``; :class:`Unreadable` if it is none."""
-    if not value or value[0] != VERSION:
-        raise Unreadable("not a record of this version of driftline")
-    try:
-        return _decoder.decode(memoryview(value)[1:])
-    except (msgspec.DecodeError, RecursionError) as error:
-        raise Unreadable(f"not a summaries record: {type(error).__name__}") from error
+    return read_record(value, _decoder)
 
 
 def pair_deltas(
@@ -111,7 +99,7 @@ def pair_deltas(
     for ((version, role), pane, score), each in sorted(halves.items()):
         counts = each.halves, each.repeated, each.dropped, each.without_id
         if score:
-            packed_scores.append(ScoreGroup(score, version, role, pane, *counts))
+            packed_scores.append(ScoreGroup(version, role, pane, *counts, score))
         else:
             packed_halves.append(HalfGroup(version, role, pane, *counts))
     most = max(len(packed_pairs), len(packed_halves), len(packed_scores))
@@ -178,6 +166,6 @@ def _unpacked(measures: tuple[_Measure, ...]) -> dict[MeasureKey, Differences]:
     return found
 
 
-def halves_of(group: HalfGroup | ScoreGroup) -> HalfCounts:
+def halves_of(group: HalfGroup) -> HalfCounts:
     """The counts that were packed."""
     return HalfCounts(group.halves, group.repeated, group.dropped, group.without_id)

@@ -12,7 +12,7 @@ import math
 import struct
 from collections.abc import Iterable, Sequence
 from hashlib import blake2b
-from typing import Any
+from typing import Any, TypeVar
 
 import msgspec
 import numpy as np
@@ -101,6 +101,7 @@ class Progress(msgspec.Struct, array_like=True, frozen=True, tag="progress"):
 
 
 Record = Delta | Progress
+_Kind = TypeVar("_Kind")
 
 _EVENTS = struct.Struct(f"<{HEADERS.index(Header.FAILED)}q")
 _encoder = msgspec.msgpack.Encoder()
@@ -116,10 +117,15 @@ def encode(record: Record) -> bytes:
 
 
 def decode(value: bytes | None) -> Record:
+    return read_record(value, _decoder)
+
+
+def read_record(value: bytes | None, decoder: msgspec.msgpack.Decoder[_Kind]) -> _Kind:
+    """A record of ``driftline.summaries``; :class:`Unreadable` if it is none of the decoder's."""
     if not value or value[0] != VERSION:
         raise Unreadable("not a record of this version of driftline")
     try:
-        return _decoder.decode(memoryview(value)[1:])
+        return decoder.decode(memoryview(value)[1:])
     except (msgspec.DecodeError, RecursionError) as error:
         raise Unreadable(f"not a summaries record: {type(error).__name__}") from error
 

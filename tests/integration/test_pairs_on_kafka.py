@@ -17,15 +17,8 @@ from confluent_kafka.cimpl import NewTopic
 
 from deploy.kafka.server import RealKafka
 from detectors.pairs import Differences, HalfCounts, HalfKey, PairCounts
-from streams.pair_delta import (
-    HalfGroup,
-    PairDelta,
-    PairKey,
-    ScoreGroup,
-    counts_of,
-    decode_summaries,
-    halves_of,
-)
+from streams.pair_delta import PairDelta, PairKey, decode_summaries
+from tests.laws.pairing_line import add_up
 
 REQUESTS = 3_000
 PARTS, KILLS = 6, 3
@@ -115,17 +108,8 @@ class Counts:
         while time.monotonic() < until:
             for message in self._consumer.consume(500, timeout=0.1):
                 delta = None if message.error() else decode_summaries(message.value())
-                if not isinstance(delta, PairDelta):
-                    continue
-                for group in delta.pairs:
-                    key = group.shadow, group.production, group.pane_ms
-                    known = self.pairs.get(key, PairCounts())
-                    self.pairs[key] = known.merge(counts_of(group))
-                lone: list[tuple[str, HalfGroup | ScoreGroup]] = [("", h) for h in delta.halves]
-                lone += [(each.score, each) for each in delta.scores]
-                for score, each in lone:
-                    half = (each.version, each.role), each.pane_ms, score
-                    self.halves[half] = self.halves.get(half, HalfCounts()).merge(halves_of(each))
+                if isinstance(delta, PairDelta):
+                    add_up(delta, self.pairs, self.halves)
         return sum(counts.pairs + _scores(counts).n for counts in self.pairs.values())
 
 

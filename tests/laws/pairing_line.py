@@ -17,7 +17,6 @@ from streams.pair_delta import (
     HalfGroup,
     PairDelta,
     PairKey,
-    ScoreGroup,
     counts_of,
     decode_summaries,
     halves_of,
@@ -111,15 +110,22 @@ def counted(broker: Broker) -> tuple[dict[PairKey, PairCounts], dict[HalfKey, Ha
     pairs: dict[PairKey, PairCounts] = {}
     halves: dict[HalfKey, HalfCounts] = {}
     for delta in pair_deltas(broker):
-        for pair in delta.pairs:
-            key = pair.shadow, pair.production, pair.pane_ms
-            pairs[key] = pairs.get(key, PairCounts()).merge(counts_of(pair))
-        lone: list[tuple[str, HalfGroup | ScoreGroup]] = [("", each) for each in delta.halves]
-        lone += [(each.score, each) for each in delta.scores]
-        for score, group in lone:
-            half = (group.version, group.role), group.pane_ms, score
-            halves[half] = halves.get(half, HalfCounts()).merge(halves_of(group))
+        add_up(delta, pairs, halves)
     return pairs, halves
+
+
+def add_up(
+    delta: PairDelta, pairs: dict[PairKey, PairCounts], halves: dict[HalfKey, HalfCounts]
+) -> None:
+    """Merge what a worker sent into what was sent before."""
+    for pair in delta.pairs:
+        key = pair.shadow, pair.production, pair.pane_ms
+        pairs[key] = pairs.get(key, PairCounts()).merge(counts_of(pair))
+    lone: list[tuple[str, HalfGroup]] = [("", each) for each in delta.halves]
+    lone += [(each.score, each) for each in delta.scores]
+    for score, group in lone:
+        half = (group.version, group.role), group.pane_ms, score
+        halves[half] = halves.get(half, HalfCounts()).merge(halves_of(group))
 
 
 def event(role: str, answer: dict[str, Any]) -> bytes:

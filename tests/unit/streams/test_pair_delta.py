@@ -36,7 +36,7 @@ def test_what_is_packed_is_unpacked() -> None:
     assert isinstance(delta, PairDelta)
     assert [counts_of(group) for group in delta.pairs] == [ANSWERS.merge(SCORES)]
     assert [halves_of(group) for group in delta.halves] == [HalfCounts(4, 1, 0, 2)]
-    assert delta.scores == (ScoreGroup("scores.s", *SHADOW[0], 0, 9, 2, 1, 0),)
+    assert delta.scores == (ScoreGroup(*SHADOW[0], 0, 9, 2, 1, 0, "scores.s"),)
     assert halves_of(delta.scores[0]) == HalfCounts(9, 2, 1, 0)
 
 
