@@ -30,7 +30,7 @@ from detectors.reference import Reference
 from detectors.release import ALL, Role
 from detectors.verdict import Verdict
 from streams.backtest_outcome import BacktestOutcome, Budget, Counted, PolicyOutcome, Truth
-from streams.backtest_score import Scorer, events_of
+from streams.backtest_score import Scorer
 from streams.inputs import InputSettings
 from streams.intake import Place
 from streams.internal_topics import DEADLETTERS, PAIRS, SUMMARIES
@@ -48,7 +48,7 @@ from streams.sampling import SampleSettings
 from streams.shadow_book import Shadows
 from streams.summarizer import Summarizer
 from streams.timeline import NEVER, PartitionTime
-from streams.wire import Delta, Progress
+from streams.wire import Delta, Progress, events_of
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -269,7 +269,7 @@ class Line:
             if (delta.model, group.version, group.role) not in self._withheld:
                 kept.append(group)
             elif group.segment == ALL:
-                left_out += events_of(group)
+                left_out += events_of(group.summaries)
         if len(kept) == len(delta.groups):
             return delta
         self._counted = replace(self._counted, withheld=self._counted.withheld + left_out)

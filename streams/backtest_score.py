@@ -38,7 +38,7 @@ from streams.backtest_outcome import (
     ReleaseCourse,
     Truth,
 )
-from streams.wire import Delta, Group
+from streams.wire import Delta, Group, events_of
 
 _PREDICTIONS: Final = HEADERS.index(Header.PREDICTIONS)
 
@@ -92,7 +92,7 @@ class Scorer:
         for group in groups:
             release = Release(delta.model, group.version, group.role)
             course = self._course(release, group.pane_ms)
-            course.events += events_of(group)
+            course.events += events_of(group.summaries)
             course.last_ms = max(course.last_ms, group.pane_ms + self._pane_ms)
             model = self._models.setdefault(delta.model, _Model(group.pane_ms, group.pane_ms))
             model.first_ms = min(model.first_ms, group.pane_ms)
@@ -272,12 +272,6 @@ def _repeated(kind: AlarmKind, verdict: Verdict, course: _Course) -> bool:
         repeated = repeated and again
         course.told[kind, column] = until_ms
     return repeated
-
-
-def events_of(group: Group) -> int:
-    """Events of all kinds in a group; those that FAILED are among its predictions."""
-    counts = np.frombuffer(group.summaries.vector, "<i8", len(HEADERS))
-    return int(counts.sum() - counts[HEADERS.index(Header.FAILED)])
 
 
 def _predictions(group: Group) -> int:
