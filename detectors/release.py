@@ -21,6 +21,9 @@ class Role(StrEnum):
     VARIANT = "variant"
 
 
+ROLE_NAMES = frozenset(role.value for role in Role)
+
+
 @dataclass(frozen=True, slots=True, order=True)
 class Release:
     """One version of one model in one role."""

@@ -28,7 +28,6 @@ PATH = "/api/v2/alerts"
 MAX_LABEL_CHARS = 200
 MAX_EVIDENCE_LINES = 10
 DAY_MS = 24 * 3_600_000
-RETRIED = frozenset({408, 425, 429})
 
 
 @dataclass(frozen=True, slots=True)
@@ -90,7 +89,7 @@ class AlertmanagerReceiver:
         headers |= self._settings.token.bearer(self.name, self._environ)
         body = json.dumps(alerts(action, self._settings, self._links, now_ms)).encode("ascii")
         reply = await self._egress.post(self._url, headers, body)
-        raise_for_failure(reply, self.name, retried=RETRIED)
+        raise_for_failure(reply, self.name)
         return f"{self.name} answered {reply.status}"
 
 

@@ -26,7 +26,7 @@ from fastapi.exceptions import RequestValidationError
 from fastapi.responses import JSONResponse, Response
 from prometheus_client import CONTENT_TYPE_LATEST, CollectorRegistry, generate_latest
 
-from detectors.release import Role
+from detectors.release import ROLE_NAMES, Role
 from detectors.verdict import Status
 from sinks.api_document import (
     OPEN,
@@ -60,7 +60,6 @@ STORE_TIMEOUT_S: Final = 10.0
 STORE_QUERIES: Final = 4
 """Findings asked of the store at a time: a store that hangs must not take all threads."""
 
-_ROLES: Final = frozenset(role.value for role in Role)
 
 Name = Annotated[str, Query(min_length=1, max_length=MAX_NAME_CHARS)]
 Optional = Annotated[str, Query(max_length=MAX_NAME_CHARS)]
@@ -204,7 +203,7 @@ def create_app(parts: ApiParts) -> HttpGuard:
 def answer_for(parts: ApiParts, model: str, version: str, role: str) -> Answer:
     """The answer, whatever happens: an error here is `inconclusive` too."""
     try:
-        if role and role not in _ROLES:
+        if role and role not in ROLE_NAMES:
             return unknown(
                 model, version, role, "unknown role: production, canary, shadow, variant"
             )

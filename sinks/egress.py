@@ -38,6 +38,7 @@ Resolve = Callable[[str, int], Awaitable[list[str]]]
 """Host and port to the addresses of the host, as text."""
 
 MAX_RETRY_AFTER_MS = 24 * 3_600_000
+_RETRIED = frozenset({408, 425, 429})
 _REFUSED_HEADERS = frozenset({"host", "content-length", "transfer-encoding", "connection"})
 
 
@@ -257,14 +258,13 @@ class Egress:
         return bytes(kept)
 
 
-def raise_for_failure(
-    reply: Reply, receiver: str, *, accepted: range = range(200, 300), retried: frozenset[int]
-) -> None:
-    """Turn a status into an error: nothing for ``accepted``, RetryLater for ``retried`` and 5xx,
-    Gone for 410, Permanent for the rest, redirects included (they are not followed)."""
-    if reply.status in accepted:
+def raise_for_failure(reply: Reply, receiver: str, *, also_retried: int | None = None) -> None:
+    """Turn a status into an error: nothing for success, RetryLater for what asks to come again,
+    ``also_retried`` and 5xx, Gone for 410, Permanent for the rest, redirects included (they are not
+    followed)."""
+    if 200 <= reply.status < 300:
         return
-    if reply.status in retried or 500 <= reply.status < 600:
+    if reply.status in {*_RETRIED, also_retried} or 500 <= reply.status < 600:
         raise RetryLater(f"{receiver} answered {reply.status}", reply.retry_after_ms)
     if 300 <= reply.status < 400:
         raise Permanent(

@@ -22,7 +22,7 @@ from typing import Any, ClassVar, Final, TypeVar
 import msgspec
 
 from detectors.action import printable
-from detectors.release import Role
+from detectors.release import ROLE_NAMES, Role
 from sinks.audit import FLEET
 from sinks.commands import AlertCommand, BeginCommand, Command, NoteCommand, command_id
 from sinks.credentials import SecretSource
@@ -34,7 +34,6 @@ GRAFANA_TIMESTAMP: Final = "x-grafana-alerting-timestamp"
 ACTION_LABEL: Final = "driftline_action"
 ROLLBACK: Final = "rollback"
 _OWN: Final = ("team", "driftline")
-_ROLES: Final = frozenset(role.value for role in Role)
 _BEGINS: Final = frozenset({"Initialized", "Initializing", "Progressing"})
 _ALIASES: Final = "model_version_alias"
 T = TypeVar("T")
@@ -132,7 +131,7 @@ def _alert_command(alert: _Alert, source: str, by: str, now_ms: int) -> Command:
         at_ms=now_ms,
         by=by,
         version=version if named else printable(title, MAX_NAME_CHARS),
-        role=Role(role if role in _ROLES else Role.CANARY if named else Role.PRODUCTION),
+        role=Role(role if role in ROLE_NAMES else Role.CANARY if named else Role.PRODUCTION),
         fingerprint=fingerprint,
         firing=firing,
         reason=printable(f"{source}: {said}"),

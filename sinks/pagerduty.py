@@ -26,7 +26,6 @@ EVENTS_URL = "https://events.pagerduty.com/v2/enqueue"
 MAX_SUMMARY_CHARS = 1024
 MAX_FIELD_CHARS = 255
 MAX_EVENT_BYTES = 512 * 1024
-RETRIED = frozenset({408, 425, 429})
 EVENT_ACTIONS: Mapping[ActionKind, str] = {
     ActionKind.PAGE: "trigger",
     ActionKind.ACKNOWLEDGE: "acknowledge",
@@ -78,7 +77,7 @@ class PagerDutyReceiver:
         reply = await self._egress.post(
             self._settings.url, {"content-type": "application/json"}, body
         )
-        raise_for_failure(reply, self.name, retried=RETRIED)
+        raise_for_failure(reply, self.name)
         return f"{self.name} answered {reply.status}"
 
 

@@ -26,7 +26,6 @@ MAX_TABLE_CHARS = 2800
 MAX_ROWS = 10
 MAX_WHERE_CHARS = 36
 BAR_CHARS = 8
-RETRIED = frozenset({408, 425, 429})
 MARKS: Mapping[Severity, str] = {
     Severity.CRITICAL: ":rotating_light:",
     Severity.ERROR: ":red_circle:",
@@ -73,7 +72,7 @@ class SlackReceiver:
         url = self._settings.url.read(self.name, self._environ)
         body = json.dumps(slack_message(action, self._links)).encode("ascii")
         reply = await self._egress.post(url, {"content-type": "application/json"}, body)
-        raise_for_failure(reply, self.name, retried=RETRIED)
+        raise_for_failure(reply, self.name)
         return f"{self.name} answered {reply.status}"
 
 

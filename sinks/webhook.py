@@ -42,8 +42,8 @@ CONTENT_TYPE = "application/cloudevents+json; charset=utf-8"
 MAX_BODY_BYTES = 20 * 1024
 MIN_SECRET_BYTES = 24
 MAX_SECRET_BYTES = 64
-# 409 is what a deployer says while it still works on the same id.
-RETRIED = frozenset({408, 409, 425, 429})
+_AT_WORK = 409
+"""What a deployer says while it still works on the same id."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -92,7 +92,7 @@ class WebhookReceiver:
             **signed_headers(self._signers(), action.key, now_ms, body),
         }
         reply = await self._egress.post(self._settings.url, headers, body)
-        raise_for_failure(reply, self.name, retried=RETRIED)
+        raise_for_failure(reply, self.name, also_retried=_AT_WORK)
         return f"{self.name} answered {reply.status}"
 
     def _signers(self) -> tuple[Webhook, ...]:

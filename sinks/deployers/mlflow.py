@@ -22,7 +22,6 @@ from sinks.egress import Egress, Reply, RetryLater, raise_for_failure
 
 ALIAS: Final = "/api/2.0/mlflow/registered-models/alias"
 VERSION: Final = "/api/2.0/mlflow/model-versions/get"
-RETRIED: Final = frozenset({401, 408, 425, 429})
 
 
 @dataclass(frozen=True, slots=True)
@@ -104,7 +103,7 @@ class Mlflow:
 def _answer(reply: Reply, name: str) -> Json:
     if reply.status == 404:
         raise Refused(f"{name}: the registry has no such model, version or alias (404)")
-    raise_for_failure(reply, name, retried=RETRIED)
+    raise_for_failure(reply, name, also_retried=401)
     try:
         return json.loads(reply.body or b"{}")
     except (ValueError, RecursionError):

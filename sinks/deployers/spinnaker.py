@@ -13,14 +13,12 @@ import json
 import os
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import ClassVar, Final
+from typing import ClassVar
 
 from sinks.credentials import SecretSource
 from sinks.deployers.json_patch import find
 from sinks.deployers.order import Done, Effect, Order, Refused
 from sinks.egress import Egress, RetryLater, raise_for_failure
-
-RETRIED: Final = frozenset({401, 408, 425, 429})
 
 
 @dataclass(frozen=True, slots=True)
@@ -70,7 +68,7 @@ class Spinnaker:
             return Done(Effect.DONE, "started the rollback pipeline")
         body = json.dumps(payload).encode("ascii")
         reply = await self._egress.post(settings.url, headers, body)
-        raise_for_failure(reply, settings.name, retried=RETRIED)
+        raise_for_failure(reply, settings.name, also_retried=401)
         try:
             answer = json.loads(reply.body or b"{}")
         except (ValueError, RecursionError):

@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 import numpy as np
 from numpy.typing import NDArray
 
-from detectors.release import Role
+from detectors.release import ROLE_NAMES
 from streams.codecs.columns import WRONG, form_in
 from streams.codecs.speculative.arrays import (
     MODEL,
@@ -28,7 +28,6 @@ MAX_COLUMNS = 2048
 """Columns of all templates together; a template that would pass it is not kept."""
 
 _HEADS = {MODEL: "model", VERSION: "version", ROLE: "role"}
-_ROLES = frozenset(role.value for role in Role)
 
 
 @dataclass(slots=True)
@@ -140,7 +139,7 @@ def _limit(column: TextColumn, bounds: Bounds) -> int:
 
 def _form(column: TextColumn, bounds: Bounds) -> Form:
     if column.place == "role":
-        return lambda text: text if text in _ROLES else WRONG
+        return lambda text: text if text in ROLE_NAMES else WRONG
     if column.place in ("model", "version"):
         return lambda text: readable(text, bounds.max_name_chars) or WRONG
     return form_in(column.name, bounds, segment=column.place == "segments")

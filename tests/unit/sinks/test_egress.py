@@ -209,7 +209,7 @@ def test_redirects_are_failures_and_are_not_followed(status: int) -> None:
                 reply = await Egress(settings).post(f"http://127.0.0.1:{seen.port}/", {}, b"")
                 assert (reply.status, internal.connects) == (status, 0)
                 with pytest.raises(Permanent, match="redirect"):
-                    raise_for_failure(reply, "deployer", retried=frozenset())
+                    raise_for_failure(reply, "deployer")
 
     asyncio.run(main())
 
