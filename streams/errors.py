@@ -7,6 +7,7 @@ attributes of `Explained` is treated alike.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import ClassVar, Protocol, runtime_checkable
 
 BAD_INPUT = 2
@@ -58,3 +59,12 @@ def one_line(what: str, where: str = "", hint: str = "") -> str:
     """
     said = f"{where}: {what}" if where else what
     return " ".join((f"{said}; {hint}" if hint else said).split())
+
+
+def some_of(names: Sequence[str], most: int = 20) -> str:
+    """Names in an error, and whether there are more.
+
+    >>> some_of(["a", "b"]), some_of(["a", "b", "c"], 2)
+    ('a, b', 'a, b and more')
+    """
+    return ", ".join(names[:most]) + (" and more" if len(names) > most else "")

@@ -112,6 +112,12 @@ class Bounds:
     kafka_ts_fallback: bool = False
     kind: EventKind | None = None
 
+    def fallback_times(self, kafka_ts_ms: Sequence[int] | None) -> NDArray[np.int64] | None:
+        """The timestamps of messages, where events without one may take them."""
+        if kafka_ts_ms is None or not self.kafka_ts_fallback:
+            return None
+        return np.array(kafka_ts_ms, dtype=np.int64)
+
 
 class Codec(Protocol):
     """Bytes to columns. A codec may keep what it learnt of the shape of messages, nothing else:

@@ -151,11 +151,11 @@ def _intake(ask: Ask, config: Config) -> tuple[Row, ...]:
     return _rows(columns.split(), ask(sql, {}))
 
 
-_TIMES: Final = frozenset({"as_of", "window_start", "window_end", "onset", "at", "effective_from"})
+TIMES: Final = frozenset({"as_of", "window_start", "window_end", "onset", "at", "effective_from"})
 
 
 def _selected(name: str) -> str:
-    return f"toUnixTimestamp64Milli(`{name}`)" if name in _TIMES else f"`{name}`"
+    return f"toUnixTimestamp64Milli(`{name}`)" if name in TIMES else f"`{name}`"
 
 
 def _rows(names: Sequence[str], found: Sequence[Sequence[Any]]) -> tuple[Row, ...]:

@@ -11,11 +11,10 @@ from typing import Any, Final
 
 from detectors.action import printable
 from sinks.finding_history import iso
-from streams.evidence_case import EvidenceCase
+from streams.evidence_case import TIMES, EvidenceCase
 from streams.evidence_plot import effect_intervals, evidence_lines, verdict_bar
 
 MOST_LISTED: Final = 200
-_TIMES: Final = frozenset({"as_of", "window_start", "window_end", "onset", "at", "effective_from"})
 _STYLE: Final = (
     "body{font:14px/1.45 system-ui,sans-serif;max-width:70rem;margin:2rem auto;padding:0 1rem}"
     "table{border-collapse:collapse;margin:.5rem 0 1.5rem;font-size:12px;width:100%}"
@@ -159,7 +158,7 @@ def _table(rows: Sequence[Mapping[str, Any]], columns: str) -> str:
 
 
 def _cell(name: str, value: Any) -> str:
-    if name in _TIMES:
+    if name in TIMES:
         return iso(int(value)) if value else ""
     if isinstance(value, float):
         return f"{value:.5g}" if math.isfinite(value) else ""
@@ -173,6 +172,6 @@ def _plain(value: Any, name: str = "") -> Any:
         return [_plain(part) for part in value]
     if isinstance(value, float):
         return value if math.isfinite(value) else None
-    if name in _TIMES and isinstance(value, int):
+    if name in TIMES and isinstance(value, int):
         return iso(value) if value else None
     return value

@@ -9,7 +9,7 @@ from typing import Any
 import pyarrow as pa
 
 from detectors.arrow_rows import kind_of
-from streams.errors import UserError
+from streams.errors import UserError, some_of
 
 MOST_CELLS = 250_000_000
 _ALL = "*"
@@ -60,7 +60,7 @@ class Selection:
     def times_in(self, present: Sequence[str]) -> str | None:
         """The column of times. Raises UserError if the one that was named is not there."""
         if self.times and self.times not in present:
-            hint = f"it has: {_shown(present)}"
+            hint = f"it has: {some_of(present)}"
             raise UserError(f"the source has no column {self.times!r}", "--ts", hint)
         return next((n for n in (self.times, *_TIME_COLUMNS) if n and n in present), None)
 
@@ -88,7 +88,7 @@ class Selection:
                 raise UserError(
                     f"the source has no column {old.removeprefix('segments.')!r}",
                     option,
-                    f"it has: {_shown(present)}",
+                    f"it has: {some_of(present)}",
                 )
             if chosen.setdefault(new, old) != old:
                 raise UserError(
@@ -148,7 +148,7 @@ def _none_chosen(present: Sequence[str], where: str) -> UserError:
     return UserError(
         "no usable column is chosen",
         where,
-        f'choose some with --features "a,b" (or "*" for all); it has: {_shown(present)}',
+        f'choose some with --features "a,b" (or "*" for all); it has: {some_of(present)}',
     )
 
 
@@ -169,7 +169,3 @@ def check_size(rows: int, columns: int, where: str) -> None:
 
 def _listed(text: str) -> tuple[str, ...]:
     return tuple(part.strip() for part in text.split(",") if part.strip())
-
-
-def _shown(names: Sequence[str]) -> str:
-    return ", ".join(names[:20]) + (" and more" if len(names) > 20 else "")

@@ -23,7 +23,7 @@ from numpy.typing import NDArray
 
 from streams.codecs import make_codec
 from streams.codecs.arrow_rows import read_batch
-from streams.errors import UserError
+from streams.errors import UserError, some_of
 from streams.event import Bounds, Codec
 from streams.inputs import InputFormat, InputSettings
 from streams.recorded_lines import read_lines
@@ -302,7 +302,7 @@ def _as_events(batch: Any, columns: Columns, path: Path) -> Any:
     names = batch.schema.names
     missing = sorted(set(columns.rename) - set(names))
     if missing:
-        raise UserError(f"has no column {missing[0]!r}", str(path), f"it has: {_shown(names)}")
+        raise UserError(f"has no column {missing[0]!r}", str(path), f"it has: {some_of(names)}")
     renamed = [columns.rename.get(name, name) for name in names]
     arrays = dict(zip(renamed, batch.columns, strict=True))
     for name, text in columns.constants.items():
@@ -319,12 +319,8 @@ def _check_columns(names: Sequence[str], path: Path) -> None:
             f"events need {' and '.join(missing)}, and the file has no such column",
             str(path),
             f"name them: --rename COLUMN={missing[0]} or, the same for all, --set"
-            f" {missing[-1]}=VALUE; it has: {_shown(names)}",
+            f" {missing[-1]}=VALUE; it has: {some_of(names)}",
         )
-
-
-def _shown(names: Sequence[str]) -> str:
-    return ", ".join(names[:20]) + (" and more" if len(names) > 20 else "")
 
 
 def _row_clock(batch: Any, bounds: Bounds, path: Path) -> NDArray[np.int64]:

@@ -11,7 +11,7 @@ import confluent_kafka
 import structlog
 
 from detectors.reference import Reference, from_json
-from detectors.reference_file import InvalidReference
+from detectors.reference_file import MOST_BYTES, InvalidReference
 from streams.clock import wall_ms
 from streams.errors import UserError
 from streams.internal_topics import REFERENCES
@@ -19,8 +19,6 @@ from streams.kafka import KafkaSettings, producer
 from streams.reference_book import encode_reference
 
 log = structlog.get_logger()
-
-MAX_FILE_BYTES = 64 * 1024 * 1024
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,7 +48,7 @@ def load_references(settings: ReferenceSettings) -> tuple[Reference, ...]:
 
 def _load(path: Path) -> Reference:
     try:
-        if path.stat().st_size > MAX_FILE_BYTES:
+        if path.stat().st_size > MOST_BYTES:
             raise UserError("larger than 64 MB", str(path), "is this a reference?")
         return from_json(path.read_bytes())
     except OSError as error:

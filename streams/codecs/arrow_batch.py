@@ -61,7 +61,7 @@ class ArrowBatch:
                 rejects.append(Reject(source, -1, batches.reason, value))
             else:
                 messages.append((source, batches))
-        times = _times(kafka_ts_ms, bounds)
+        times = bounds.fallback_times(kafka_ts_ms)
         try:
             parts = list(_parts(messages))
             read = [self._read(run, times, bounds) for run in runs(parts)]
@@ -120,12 +120,6 @@ class ArrowBatch:
             for (model, kind), rows_of in sorted(gathered.items())
             for batch in rows_of.batches(model, kind, source_of, request_ids=self._keep_request_ids)
         ]
-
-
-def _times(kafka_ts_ms: Sequence[int] | None, bounds: Bounds) -> NDArray[np.int64] | None:
-    if kafka_ts_ms is None or not bounds.kafka_ts_fallback:
-        return None
-    return np.array(kafka_ts_ms, dtype=np.int64)
 
 
 def _parts(messages: Sequence[tuple[int, list[Any]]]) -> Iterator[Part]:

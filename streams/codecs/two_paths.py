@@ -42,7 +42,7 @@ class TwoPaths:
         bounds: Bounds,
     ) -> Read:
         """Messages of one event each. ``source``: their numbers, which ``kafka_ts_ms`` goes by."""
-        times = _times(kafka_ts_ms, bounds)
+        times = bounds.fallback_times(kafka_ts_ms)
         by_row = None if times is None else times[source]
         found = self._speculative.messages(raw, by_row, bounds)
         if found is None:
@@ -62,7 +62,7 @@ class TwoPaths:
 
         None if only the exact path is there; it takes lines that are cut apart.
         """
-        times = _times(kafka_ts_ms, bounds)
+        times = bounds.fallback_times(kafka_ts_ms)
         found = self._speculative.lines(values, most_rows, times, bounds)
         if found is None:
             return None
@@ -114,12 +114,6 @@ class TwoPaths:
                 gathered.batch(part)
             merged += gathered.batches(model, kind, source, request_ids=self._keep_ids)
         return merged
-
-
-def _times(kafka_ts_ms: Sequence[int] | None, bounds: Bounds) -> NDArray[np.int64] | None:
-    if kafka_ts_ms is None or not bounds.kafka_ts_fallback:
-        return None
-    return np.array(kafka_ts_ms, dtype=np.int64)
 
 
 def _is_final(batch: EventBatch, bounds: Bounds) -> bool:
