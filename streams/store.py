@@ -34,7 +34,7 @@ from streams.kafka_topics import check_broker, ensure_topics
 from streams.metrics_port import metrics_port, new_registry
 from streams.metrics_store import SIZES_SQL, StoreMetrics, TableSize, TableSizes, TopicsMadeAgain
 from streams.stopping import stop_signals
-from streams.store_loop import STORED, Consumer, Store, StoreCounts, StoreRoleSettings
+from streams.store_loop import STORED, Store, StoreCounts, StoreRoleSettings
 from streams.supervise import report_ready
 
 if TYPE_CHECKING:
@@ -43,8 +43,7 @@ if TYPE_CHECKING:
 log = structlog.get_logger()
 
 _TICK_S = 0.1
-
-ConsumerFactory = Callable[[dict[str, Any]], Consumer]
+_ROLE = StoreRoleSettings()
 
 
 def run(config: Config) -> int:
@@ -77,9 +76,7 @@ def run_store(
     kafka: Mapping[str, Any],
     stop: Callable[[], bool],
     *,
-    role: StoreRoleSettings | None = None,
     topics: Mapping[str, Table] = STORED,
-    consumer_factory: ConsumerFactory = confluent_kafka.Consumer,
     on_ready: Callable[[str], None] | None = None,
     registry: CollectorRegistry | None = None,
 ) -> StoreCounts:
@@ -91,9 +88,8 @@ def run_store(
     not up yet is waited for. Raises UnavailableError, one line that says what to do, if the store
     is locked, refuses us or has another schema.
     """
-    role = role or StoreRoleSettings()
     try:
-        with _opened(settings, role, stop) as (client, address):
+        with _opened(settings, stop) as (client, address):
             if client is None:
                 return StoreCounts()
             registry = registry if registry is not None else CollectorRegistry()
@@ -105,9 +101,9 @@ def run_store(
                 insert_columns(client, table, columns, database=settings.database)
 
             store = Store(
-                consumer_factory(dict(kafka)),
+                confluent_kafka.Consumer(dict(kafka)),
                 insert,
-                role,
+                _ROLE,
                 topics=topics,
                 metrics=StoreMetrics(registry),
             )
@@ -141,7 +137,7 @@ def sizes_of(settings: StoreSettings, address: str) -> Callable[[], list[TableSi
 
 @contextlib.contextmanager
 def _opened(
-    settings: StoreSettings, role: StoreRoleSettings, stop: Callable[[], bool]
+    settings: StoreSettings, stop: Callable[[], bool]
 ) -> Iterator[tuple[Client | None, str]]:
     """A client of a store whose schema is up to date; None if ``stop`` came first."""
     with contextlib.ExitStack() as stack:
@@ -150,7 +146,7 @@ def _opened(
             log.warning("embedded_store_has_no_replicas", path=settings.path)
             embedded = stack.enter_context(EmbeddedStore(settings.path))
             client = embedded.client
-            _prepare(client, settings, role)
+            _prepare(client, settings)
             bounds = HttpFaceSettings(
                 password=settings.read_password(), reader_password=settings.read_reader_password()
             )
@@ -159,35 +155,31 @@ def _opened(
             face.start()
             address = f"http://127.0.0.1:{face.port}"
         else:
-            client = _connected(settings, role, stop)
+            client = _connected(settings, stop)
             if client is not None:
                 stack.callback(client.close)
             address = settings.url
         yield client, address
 
 
-def _connected(
-    settings: StoreSettings, role: StoreRoleSettings, stop: Callable[[], bool]
-) -> Client | None:
-    pause_ms = role.first_pause_ms
+def _connected(settings: StoreSettings, stop: Callable[[], bool]) -> Client | None:
+    pause_ms = _ROLE.first_pause_ms
     while not stop():
         try:
             client = connect(settings)
-            _prepare(client, settings, role)
+            _prepare(client, settings)
         except Retryable as error:
             log.warning("store_is_away", why=str(error), pause_ms=pause_ms)
             until = time.monotonic() + pause_ms / 1000
             while time.monotonic() < until and not stop():
                 time.sleep(_TICK_S)
-            pause_ms = min(2 * pause_ms, role.longest_pause_ms)
+            pause_ms = min(2 * pause_ms, _ROLE.longest_pause_ms)
         else:
             return client
     return None
 
 
-def _prepare(client: Client, settings: StoreSettings, role: StoreRoleSettings) -> None:
-    if not role.migrate:
-        return
+def _prepare(client: Client, settings: StoreSettings) -> None:
     for migration in migrate(client, database=settings.database):
         log.info("migration_applied", number=migration.number, name=migration.name)
     apply_retention(client, settings.retention, database=settings.database)

@@ -24,7 +24,7 @@ from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
-from typing import Any, ClassVar, Final, Literal, Protocol
+from typing import Any, Final, Literal, Protocol
 
 import structlog
 from confluent_kafka import KafkaError, KafkaException, Message, TopicPartition
@@ -104,8 +104,6 @@ class StoreRoleSettings:
     then; two of them are in memory at most. ``stop_within_ms``: for what is being stored when the
     role is told to stop."""
 
-    __pydantic_config__: ClassVar[dict[str, str]] = {"extra": "forbid"}
-
     flush_ms: int = 1_000
     insert_apart_ms: int = 1_000
     flush_rows: int = 1_000_000
@@ -113,7 +111,6 @@ class StoreRoleSettings:
     first_pause_ms: int = 200
     longest_pause_ms: int = 10_000
     stop_within_ms: int = 3_000
-    migrate: bool = True
 
     def __post_init__(self) -> None:
         if min(self.flush_ms, self.flush_rows, self.flush_bytes, self.first_pause_ms) < 1:

@@ -34,7 +34,6 @@ QUICK: Final = StoreRoleSettings(
     first_pause_ms=10,
     longest_pause_ms=50,
     stop_within_ms=200,
-    migrate=False,
 )
 AT_MS: Final = 1_700_000_000_000
 

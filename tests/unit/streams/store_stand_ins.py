@@ -23,7 +23,6 @@ QUICK = StoreRoleSettings(
     first_pause_ms=1,
     longest_pause_ms=2,
     stop_within_ms=100,
-    migrate=False,
 )
 
 
