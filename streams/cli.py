@@ -61,7 +61,7 @@ def summarize(
 ) -> None:
     """Role: read events, write summaries. Run as many as there is work for."""
     settings = start("summarize", config, log_level, log_format)
-    from streams import summarize as role
+    from streams import summarize_role as role
 
     exit_with(role.run(settings))
 

@@ -1,4 +1,4 @@
-"""The role ``summarize``: input topics in, one delta a model and second out.
+"""The worker of ``summarize``: input topics in, one delta a model and second out.
 
 At each flush the deltas, the dead letters, the ledger and the source offsets go out in one Kafka
 transaction, so that on a real Kafka every event is in exactly one delta, whatever is killed. If a
@@ -12,15 +12,9 @@ least once.
 from __future__ import annotations
 
 import gc
-import os
 import time
-import uuid
 from collections.abc import Callable, Sequence
-from contextlib import ExitStack
-from dataclasses import replace
-from functools import partial
 from operator import methodcaller
-from typing import TYPE_CHECKING
 
 import confluent_kafka
 import structlog
@@ -28,49 +22,23 @@ from confluent_kafka import KafkaError, KafkaException, Message, TopicPartition
 from confluent_kafka.admin import AdminClient
 
 from streams.batches import MOST_WAIT_S, Batches
-from streams.bounded_call import NeverReturnedError
 from streams.clock import ClockSteps, wall_ms
-from streams.codecs import warm_up
-from streams.epochs import NO_EPOCHS, Epochs, EpochSource, source_of
-from streams.errors import UnavailableError
+from streams.epochs import NO_EPOCHS, Epochs, EpochSource
 from streams.failpoints import reached
 from streams.intake import Place, decode_clock, decode_topic_id
-from streams.internal_topics import PAIRS, REFERENCES, SHADOWS, topic_specs
-from streams.kafka import (
-    StartAt,
-    admin,
-    input_consumer,
-    producer,
-    transactional_producer,
-    whole_topic_consumer,
-)
-from streams.kafka_topics import check_broker, ensure_topics
-from streams.metrics_port import metrics_port, new_registry
+from streams.kafka import StartAt
 from streams.metrics_summarize import SummarizeMetrics
 from streams.output import Output
-from streams.pair_settings import Enabled
-from streams.pairing import Pairing
 from streams.patience import NOT_PASSING
 from streams.positions import Positions
-from streams.reference_book import ReferenceBook
-from streams.shadow_book import ShadowBook, Shadows
-from streams.stopping import stop_signals
-from streams.summarizer import (
-    Summarizer,
-    SummarizeSettings,
-    TooManyDeadLettersError,
-)
-from streams.supervise import report_ready
-
-if TYPE_CHECKING:
-    from streams.config import Config
+from streams.summarizer import Summarizer, SummarizeSettings
 
 log = structlog.get_logger()
 
 _ERROR = methodcaller("error")
 
 
-def _nothing() -> None:
+def nothing() -> None:
     """What is done between flushes where nothing is."""
 
 
@@ -87,7 +55,7 @@ class Worker:
         topics: Sequence[str],
         internal: Callable[[str], str],
         clock_ms: Callable[[], int] = wall_ms,
-        between_flushes: Callable[[], None] = _nothing,
+        between_flushes: Callable[[], None] = nothing,
         metrics: SummarizeMetrics | None = None,
         start: StartAt = StartAt.EARLIEST,
         epochs: EpochSource = NO_EPOCHS,
@@ -319,79 +287,3 @@ class Worker:
             first = max(committed.offset, -1) if start.lost < 0 else start.offset - start.lost
             self._summarizer.lost(place, first, start.lost, self._clock_ms())
         return start.offset
-
-
-def worker_name() -> str:
-    """A name no other worker has, also not the one this process replaces."""
-    return f"{os.uname().nodename}-{os.getpid()}-{uuid.uuid4().hex[:8]}"
-
-
-def run(config: Config) -> int:
-    """One worker, until SIGTERM. Returns the exit code."""
-    kafka = config.kafka
-    topics = [item.topic for item in config.inputs]
-    check_broker(kafka, topics)
-    ensure_topics(kafka, topic_specs(kafka))
-    stop = stop_signals()
-    name, client = worker_name(), AdminClient(admin(kafka))
-    make_reader = partial(confluent_kafka.Consumer, whole_topic_consumer(kafka, "references"))
-    registry = new_registry()
-    with ExitStack() as stack:
-        stack.enter_context(metrics_port(config.metrics, registry))
-        book = stack.enter_context(ReferenceBook(make_reader, kafka.topic(REFERENCES)))
-        book.wait_read()
-        pairing, between_flushes = None, _nothing
-        if config.pairing.enabled is not Enabled.OFF:
-            shadows = Shadows(config.limits.models)
-            pairing = Pairing(
-                config.pairing, shadows, book.of, kafka.partitions, name, kafka.topic(PAIRS)
-            )
-            announced = ShadowBook(make_reader, kafka.topic(SHADOWS), shadows)
-            stack.enter_context(announced).wait_read()
-            between_flushes = announced.poll
-        summarizer = Summarizer(
-            config.inputs,
-            config.time,
-            config.summarize,
-            replace(config.limits, always_models=config.followed_models()),
-            config.events,
-            book.of,
-            kafka.partitions,
-            name,
-            pairing,
-        )
-        make_producer = transactional_producer if kafka.transactional else producer
-        worker = Worker(
-            summarizer,
-            config.summarize,
-            confluent_kafka.Consumer(input_consumer(kafka, kafka.topic("summarize"))),
-            lambda: confluent_kafka.Producer(make_producer(kafka, kafka.topic(name))),
-            kafka.transactional,
-            topics,
-            kafka.topic,
-            between_flushes=between_flushes,
-            metrics=SummarizeMetrics(registry),
-            start=kafka.start,
-            epochs=source_of(kafka, client, make_reader),
-            lister=client,
-        )
-        if config.summarize.compiled:
-            warm_up()
-        report_ready()
-        try:
-            worker.run(stop)
-        except TooManyDeadLettersError as error:
-            raise UnavailableError(
-                str(error), "summarize", "correct the producer or the format of the topic"
-            ) from None
-        except NeverReturnedError as error:
-            raise UnavailableError(
-                str(error), "summarize", "start it again: what was not committed is read again"
-            ) from None
-        except KafkaException as error:
-            raise UnavailableError(
-                f"Kafka: {error.args[0].name()}",
-                "summarize",
-                "what was not committed will be read again; are brokers and group in order?",
-            ) from None
-    return 0

@@ -55,13 +55,13 @@ def forgets_the_clock() -> None:
 
 def ignores_sigterm() -> None:
     """summarize: nobody asks whether to stop."""
-    from streams import summarize
+    from streams import summarize_role
 
     def deaf() -> Callable[[], bool]:
         signal.signal(signal.SIGTERM, _nothing)
         return bool
 
-    setattr(summarize, "stop_signals", deaf)  # noqa: B010
+    setattr(summarize_role, "stop_signals", deaf)  # noqa: B010
 
 
 def long_timeouts() -> None:
@@ -89,11 +89,11 @@ def reads_uncommitted() -> None:
 
 
 def _change_consumer(settings: dict[str, Any]) -> None:
-    from streams import summarize
+    from streams import summarize_role
     from streams.kafka import input_consumer
 
     setattr(  # noqa: B010
-        summarize, "input_consumer", lambda *given: {**input_consumer(*given), **settings}
+        summarize_role, "input_consumer", lambda *given: {**input_consumer(*given), **settings}
     )
 
 
@@ -130,11 +130,11 @@ def dies_at_refused_commit() -> None:
 
 def sends_once() -> None:
     """summarize: what a broker does not take at once is not sent again."""
-    from streams import summarize
+    from streams import summarize_role
     from streams.kafka import producer
 
     once = {"enable.idempotence": False, "message.send.max.retries": 0}
-    setattr(summarize, "producer", lambda *given: {**producer(*given), **once})  # noqa: B010
+    setattr(summarize_role, "producer", lambda *given: {**producer(*given), **once})  # noqa: B010
 
 
 def keeps_groups_whole() -> None:
@@ -239,10 +239,10 @@ def seeks_after_gaps() -> None:
 
 def takes_names_for_topics() -> None:
     """summarize: a topic is known by its name, and not by its id."""
-    from streams import summarize
+    from streams import summarize_role
     from streams.epochs import NO_EPOCHS
 
-    setattr(summarize, "source_of", lambda *_: NO_EPOCHS)  # noqa: B010
+    setattr(summarize_role, "source_of", lambda *_: NO_EPOCHS)  # noqa: B010
 
 
 def waits_for_calls() -> None:
