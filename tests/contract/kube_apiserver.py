@@ -10,7 +10,6 @@ from __future__ import annotations
 import asyncio
 import copy
 import shutil
-import socket
 import ssl
 import subprocess
 from collections.abc import AsyncIterator
@@ -23,6 +22,7 @@ import httpx2
 
 from tests.contract.kubernetes_schemas import SCHEMAS, Object
 from tests.contract.kubernetes_stand_in import TOKEN
+from tests.ports import free_port
 
 VARIABLE = "DRIFTLINE_TEST_KUBE_APISERVER"
 ADMIN = "token-of-the-administrator"
@@ -76,11 +76,6 @@ class RealApi:
         body: Any = reply.json()
         assert isinstance(body, dict)
         return body
-
-
-def free_port() -> int:
-    with socket.create_server(("127.0.0.1", 0)) as listener:
-        return int(listener.getsockname()[1])
 
 
 def started(binary: str, folder: Path) -> tuple[list[subprocess.Popen[bytes]], str, Path]:

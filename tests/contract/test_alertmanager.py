@@ -27,7 +27,7 @@ from sinks.credentials import SecretSource
 from sinks.egress import Egress, EgressSettings, RetryLater
 from sinks.errors import Permanent
 from sinks.links import LinkSettings
-from tests.contract.kube_apiserver import free_port
+from tests.ports import free_port
 
 REAL = shutil.which("prometheus-alertmanager") or shutil.which("alertmanager")
 HOSTILE = '<a> {{ .x }} \r\n\x1b[0m\u202e " \ud800' + "é" * 3000

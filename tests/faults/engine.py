@@ -6,7 +6,6 @@ from __future__ import annotations
 
 import os
 import signal
-import socket
 import subprocess
 import sys
 from pathlib import Path
@@ -19,14 +18,9 @@ from sinks.embedded_store import EmbeddedStore
 from sinks.http_face import HttpFace
 from streams.tied_process import tied
 from tests.faults.roles import REPOSITORY, wait_until
+from tests.ports import free_port
 
 START_S = 180.0
-
-
-def free_port() -> int:
-    with socket.socket() as one:
-        one.bind(("127.0.0.1", 0))
-        return int(one.getsockname()[1])
 
 
 def ask(port: int, query: str) -> list[list[str]]:

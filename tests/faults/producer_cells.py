@@ -15,7 +15,6 @@ from detectors.verdict import Status, Verdict
 from tests.faults.broker_cells import finish_alive
 from tests.faults.cells import Cell, Stage
 from tests.faults.checker import Report
-from tests.faults.engine import free_port
 from tests.faults.gap_cells import both, verdicts
 from tests.faults.judge_cells import end_judged
 from tests.faults.roles import RoleProcess, Trouble, wait_until
@@ -24,6 +23,7 @@ from tests.faults.summarize_cells import finish
 from tests.faults.tcp_proxy import TcpProxy
 from tests.faults.topic_reading import ends, records
 from tests.faults.traffic import PARTITIONS, Sent
+from tests.ports import free_port
 
 BLIND_AFTER_S: Final = 5.0
 IDLE_AFTER_S: Final = 2.0

@@ -10,10 +10,11 @@ from typing import Final
 from streams.internal_topics import DEADLETTERS, INTAKE
 from tests.faults.cells import Cell, Stage, Tier
 from tests.faults.checker import Report
-from tests.faults.engine import ask, free_port
+from tests.faults.engine import ask
 from tests.faults.roles import RoleProcess, wait_until
 from tests.faults.scene import CAUGHT_UP_S, Change, Scene
 from tests.faults.topic_reading import rows
+from tests.ports import free_port
 
 STEPS: Final = ("store.taken", "store.inserted", "store.stored")
 

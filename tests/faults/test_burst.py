@@ -20,6 +20,7 @@ from streams.sampling import SampleSettings
 from streams.summarize import Worker
 from streams.summarizer import MOST_WAITING_BYTES, Summarizer, SummarizeSettings
 from streams.timeline import TimeSettings
+from tests.unit.streams.one_partition import OnePartition
 
 TOPIC = "predictions"
 NOW_MS = 1_700_000_000_000
@@ -27,32 +28,21 @@ SETTINGS = SummarizeSettings(max_buffered_rows=2_000, flush_interval_ms=60_000)
 """Only a full buffer leads to a flush within the time of a test."""
 
 
-class Backlog:
+class Backlog(OnePartition):
     """A consumer behind which the same message waits ``count`` times, and a producer that takes
     everything. Remembers the most bytes that one call was given."""
+
+    topic = TOPIC
 
     def __init__(self, value: bytes, count: int) -> None:
         self.value, self.left = value, count
         self.most_bytes = self.offset = self.flushes = 0
-
-    def subscribe(self, topics: Sequence[str], on_assign: Any, **_: Any) -> None:
-        on_assign(self, [TopicPartition(TOPIC, 0)])
-
-    def committed(self, places: list[TopicPartition], timeout: float) -> list[TopicPartition]:
-        return [TopicPartition(each.topic, each.partition, 0) for each in places]
-
-    def list_topics(self, topic: str, timeout: float) -> Any:
-        listed: Any = type("Listed", (), {"partitions": {0: None}})()
-        return type("Metadata", (), {"topics": {topic: listed}})()
 
     def get_watermark_offsets(self, place: TopicPartition, **_: Any) -> tuple[int, int]:
         return 0, self.offset + self.left
 
     def position(self, places: list[TopicPartition]) -> list[TopicPartition]:
         return [TopicPartition(each.topic, each.partition, self.offset) for each in places]
-
-    def assign(self, places: list[TopicPartition]) -> None:
-        """There is one partition, from its start."""
 
     def consume(self, count: int, timeout: float) -> list[Message]:
         taken = min(count, self.left)
@@ -66,13 +56,7 @@ class Backlog:
 
     def flush(self, timeout: float) -> int:
         self.flushes += 1
-        return 0
-
-    def commit(self, offsets: list[TopicPartition], asynchronous: bool) -> list[Any]:
-        return []
-
-    def close(self) -> None:
-        """The group is left."""
+        return super().flush(timeout)
 
 
 class Watched(Summarizer):

@@ -8,7 +8,6 @@ import hashlib
 import hmac
 import json
 import os
-import socket
 import subprocess
 import sys
 import time
@@ -30,6 +29,7 @@ from streams.internal_topics import AUDIT, VERDICTS, topic_specs
 from streams.kafka import KafkaSettings, embedded_at
 from streams.tied_process import end
 from streams.wire import encode_verdict, partition_for, verdict_key
+from tests.ports import free_port
 
 OPERATE = "operate-token-of-the-test"
 HOOK = "hook-token-of-the-test-only"
@@ -38,11 +38,6 @@ APPROVAL_KEY = "approval-key-of-the-test-only"
 HOOK_SECRET = "grafana-secret-of-the-test"
 ROLLBACK_KEY = "whsec_" + base64.b64encode(b"k" * 32).decode()
 TOPICS = {name: spec.partitions for name, spec in topic_specs(KafkaSettings()).items()}
-
-
-def free_port() -> int:
-    with socket.create_server(("127.0.0.1", 0)) as server:
-        return int(server.getsockname()[1])
 
 
 SOON_S = 60

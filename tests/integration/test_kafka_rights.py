@@ -10,7 +10,6 @@ from __future__ import annotations
 import json
 import os
 import re
-import socket
 import subprocess
 import sys
 import time
@@ -37,6 +36,7 @@ from confluent_kafka.admin import (  # type: ignore[attr-defined]
 from deploy.access import ROLES, Kind, Operation, Right, rights
 from deploy.kafka.server import KafkaCannotRun, RealKafka
 from streams.tied_process import tied
+from tests.ports import free_port
 
 pytestmark = [pytest.mark.kafka, pytest.mark.timeout(300)]
 
@@ -160,12 +160,6 @@ class Scene:
         return int(reply.text) if reply.status_code == 200 else 0
 
 
-def _free_port() -> int:
-    with socket.socket() as one:
-        one.bind(("127.0.0.1", 0))
-        return int(one.getsockname()[1])
-
-
 def _resources(path: Path) -> list[Any]:
     return [each for each in yaml.safe_load_all(path.read_text(encoding="utf-8")) if each]
 
@@ -217,7 +211,7 @@ def scene(tmp_path: Path, repository: Path) -> Iterator[Scene]:
         acls = [acl for user in _resources(strimzi / "users.yaml") for acl in bindings(user)]
         for granted in client.create_acls(acls).values():
             granted.result(30)
-        yield Scene(kafka, tmp_path, _free_port(), _free_port())
+        yield Scene(kafka, tmp_path, free_port(), free_port())
 
 
 def _start(stack: ExitStack, scene: Scene, role: str) -> Callable[[], bool]:

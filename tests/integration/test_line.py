@@ -11,7 +11,6 @@ import json
 import os
 import random
 import signal
-import socket
 import subprocess
 import sys
 import time
@@ -30,6 +29,7 @@ from confluent_kafka.cimpl import NewTopic
 
 from deploy.kafka.server import RealKafka
 from streams.tied_process import end
+from tests.ports import free_port
 
 PARTITIONS = 4
 SECONDS = 90
@@ -47,12 +47,6 @@ serve: {{port: {serve}}}
 receivers: {{webhooks: [{{name: deployer, url: "{deployer}/rollback"}}]}}
 egress: {{allow_private: ["{deployer_place}"]}}
 """
-
-
-def free_port() -> int:
-    with socket.socket() as one:
-        one.bind(("127.0.0.1", 0))
-        return int(one.getsockname()[1])
 
 
 def wait_until(what: str, asked: Callable[[], object], seconds: float) -> None:

@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import os
 import signal
-import socket
 import subprocess
 import sys
 import time
@@ -21,16 +20,11 @@ from prometheus_client.parser import text_string_to_metric_families
 from streams import embedded_broker
 from streams.internal_topics import topic_specs
 from streams.kafka import KafkaSettings, embedded_at
+from tests.ports import free_port
 
 pytestmark = pytest.mark.embedded
 EVENTS = 50
 ROLES = ("store", "judge", "deliver", "summarize")
-
-
-def free_port() -> int:
-    with socket.socket() as some:
-        some.bind(("127.0.0.1", 0))
-        return int(some.getsockname()[1])
 
 
 def scraped(port: int) -> dict[str, float]:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 import signal
-import socket
 import subprocess
 import sys
 import time
@@ -18,6 +17,7 @@ from detectors.release import Release, Role
 from detectors.verdict import Status, Verdict
 from streams import embedded_broker as embedded
 from streams.wire import encode_verdict, verdict_key
+from tests.ports import free_port
 
 
 def verdict(version: str, status: Status, sequence: int) -> Verdict:
@@ -43,11 +43,6 @@ def until(condition: Callable[[], bool], seconds: float) -> None:
     while not condition():
         assert time.monotonic() < end, "it did not happen"
         time.sleep(0.02)
-
-
-def free_port() -> int:
-    with socket.create_server(("127.0.0.1", 0)) as server:
-        return int(server.getsockname()[1])
 
 
 @pytest.mark.embedded

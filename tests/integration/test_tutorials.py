@@ -19,7 +19,6 @@ from streams.config import build_config
 from streams.yaml_file import Fields, parse_yaml
 from tests.command_tree import commands
 from tests.contract.test_pull_deployers import condition_holds, documents
-from tests.integration.test_line import free_port
 from tests.integration.tutorial import (
     BASH,
     REPOSITORY,
@@ -30,6 +29,7 @@ from tests.integration.tutorial import (
     first_missing,
     reader,
 )
+from tests.ports import free_port
 
 pytestmark = [pytest.mark.embedded, pytest.mark.timeout(600)]
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from typing import Any, cast
 
 import confluent_kafka
@@ -19,6 +18,7 @@ from streams.summarize import Worker
 from streams.summarizer import Summarizer, SummarizeSettings
 from streams.timeline import DAY, TimeSettings
 from streams.wire import PartitionProgress, Progress, decode
+from tests.unit.streams.one_partition import OnePartition
 
 TOPIC = "in"
 NOW_MS = 1_700_000_000_000
@@ -26,9 +26,11 @@ SETTINGS = SummarizeSettings(flush_interval_ms=50)
 TIME = TimeSettings(idle_timeout_ms=100, max_age_ms=10_000 * DAY)
 
 
-class OneMessage:
+class OneMessage(OnePartition):
     """A consumer that gives one message, offset 0, and then stands at ``stands`` of a partition
     that ends at ``end``; and a producer that keeps what it is given."""
+
+    topic = TOPIC
 
     def __init__(self, stands: int, end: int) -> None:
         self._stands, self._end = stands, end
@@ -36,24 +38,11 @@ class OneMessage:
         self._waiting = [Message(TOPIC, 0, 0, value=body)]
         self.progress: list[PartitionProgress] = []
 
-    def subscribe(self, topics: Sequence[str], on_assign: Any, **_: Any) -> None:
-        on_assign(self, [TopicPartition(TOPIC, 0)])
-
-    def committed(self, places: list[TopicPartition], timeout: float) -> list[TopicPartition]:
-        return [TopicPartition(each.topic, each.partition, 0) for each in places]
-
-    def list_topics(self, topic: str, timeout: float) -> Any:
-        listed: Any = type("Listed", (), {"partitions": {0: None}})()
-        return type("Metadata", (), {"topics": {topic: listed}})()
-
     def get_watermark_offsets(self, place: TopicPartition, **_: Any) -> tuple[int, int]:
         return 0, self._end
 
     def position(self, places: list[TopicPartition]) -> list[TopicPartition]:
         return [TopicPartition(each.topic, each.partition, self._stands) for each in places]
-
-    def assign(self, places: list[TopicPartition]) -> None:
-        """There is one partition, from its start."""
 
     def consume(self, count: int, timeout: float) -> list[Message]:
         taken, self._waiting = self._waiting, []
@@ -63,15 +52,6 @@ class OneMessage:
         found = decode(value) if topic == SUMMARIES else None
         if isinstance(found, Progress):
             self.progress += found.partitions
-
-    def flush(self, timeout: float) -> int:
-        return 0
-
-    def commit(self, offsets: list[TopicPartition], asynchronous: bool) -> list[Any]:
-        return []
-
-    def close(self) -> None:
-        """The group is left."""
 
 
 def worker(kafka: OneMessage, registry: CollectorRegistry) -> Worker:
