@@ -34,7 +34,7 @@ from streams.kafka_topics import check_broker, ensure_topics
 from streams.metrics_port import metrics_port, new_registry
 from streams.metrics_store import SIZES_SQL, StoreMetrics, TableSize, TableSizes, TopicsMadeAgain
 from streams.stopping import stop_signals
-from streams.store_loop import STORED, Store, StoreCounts, StoreRoleSettings
+from streams.store_loop import STORED, Consumer, Store, StoreCounts, StoreRoleSettings
 from streams.supervise import report_ready
 
 if TYPE_CHECKING:
@@ -43,6 +43,7 @@ if TYPE_CHECKING:
 log = structlog.get_logger()
 
 _TICK_S = 0.1
+ConsumerFactory = Callable[[dict[str, Any]], Consumer]
 _ROLE = StoreRoleSettings()
 
 
@@ -77,6 +78,7 @@ def run_store(
     stop: Callable[[], bool],
     *,
     topics: Mapping[str, Table] = STORED,
+    consumer_factory: ConsumerFactory = confluent_kafka.Consumer,
     on_ready: Callable[[str], None] | None = None,
     registry: CollectorRegistry | None = None,
 ) -> StoreCounts:
@@ -101,7 +103,7 @@ def run_store(
                 insert_columns(client, table, columns, database=settings.database)
 
             store = Store(
-                confluent_kafka.Consumer(dict(kafka)),
+                consumer_factory(dict(kafka)),
                 insert,
                 _ROLE,
                 topics=topics,
