@@ -35,7 +35,9 @@ class Read:
 
 def records(servers: str, topic: str, seconds: float = 60.0, committed: bool = True) -> list[Read]:
     """Everything up to the end that the topic has now. A transaction that is open holds a reader
-    of committed records back; raises `Trouble` if that lasts."""
+    of committed records back, and is waited for: who was killed in one leaves it to the broker to
+    end. Raises `Trouble` if that lasts."""
+    to = ends(servers, topic)
     consumer = confluent_kafka.Consumer(
         {
             "bootstrap.servers": servers,
@@ -49,17 +51,16 @@ def records(servers: str, topic: str, seconds: float = 60.0, committed: bool = T
         }
     )
     try:
-        return list(_to_the_end(consumer, topic, seconds))
+        return list(_read(consumer, topic, to, seconds))
     finally:
         consumer.close()
 
 
-def _to_the_end(consumer: confluent_kafka.Consumer, topic: str, seconds: float) -> Iterator[Read]:
-    partitions = list(consumer.list_topics(topic, timeout=10).topics[topic].partitions)
-    places = [TopicPartition(topic, p, confluent_kafka.OFFSET_BEGINNING) for p in partitions]
-    ends = {p: _end(consumer, TopicPartition(topic, p)) for p in partitions}
-    consumer.assign(places)
-    left = {p for p, end in ends.items() if end > 0}
+def _read(
+    consumer: confluent_kafka.Consumer, topic: str, to: Mapping[int, int], seconds: float
+) -> Iterator[Read]:
+    consumer.assign([TopicPartition(topic, p, confluent_kafka.OFFSET_BEGINNING) for p in to])
+    left = {p for p, end in to.items() if end > 0}
     deadline = time.monotonic() + seconds
     while left:
         if time.monotonic() > deadline:
@@ -70,7 +71,7 @@ def _to_the_end(consumer: confluent_kafka.Consumer, topic: str, seconds: float) 
                 yield Read(partition, message.offset() or 0, message.key(), message.value())
             elif error.code() != KafkaError._PARTITION_EOF:
                 raise Trouble(f"{topic}: {error.name()}")
-            elif (message.offset() or 0) >= ends[partition]:
+            elif (message.offset() or 0) >= to[partition]:
                 left.discard(partition)
 
 
