@@ -16,7 +16,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from detectors.canary import CanaryState
-from detectors.canary_cast import Basis, Cast, Part, cast_of
+from detectors.canary_cast import TAIL_CELLS, Basis, Cast, Part, cast_of
 from detectors.canary_ledger import Ledger, Tallies
 from detectors.canary_rows import Row
 from detectors.canary_rules import Measure
@@ -197,6 +197,11 @@ def _cast(data: bytes) -> Cast:
     )
     if any(part.basis is not None and not part.basis.shares for part in parts):
         raise UnreadableState("a measure has no cells")
+    if any(
+        part.measure is Measure.TAIL and part.basis is not None and part.cells != TAIL_CELLS
+        for part in parts
+    ):
+        raise UnreadableState(f"a tail does not have the {TAIL_CELLS} cells that are counted here")
     return cast_of(parts)
 
 

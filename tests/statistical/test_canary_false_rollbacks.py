@@ -9,11 +9,14 @@ from numpy.typing import NDArray
 from scipy import special, stats
 
 from detectors.binning import QUANTILES
+from detectors.canary_bets import TAIL_LEVELS
 from detectors.canary_book import write_book
 from detectors.canary_cast import RATE, Basis, Part, cast_of
+from detectors.canary_cells import tail_cells
 from detectors.canary_counts import ArmCounts
 from detectors.canary_ledger import BLANK, entered, fitted
 from detectors.canary_rules import CanarySettings, Judged, Measure
+from detectors.sketch import Sketch, bucket_floor, bucket_of
 from detectors.upstream import Direction
 
 ALPHA = 0.05
@@ -27,12 +30,23 @@ EDGES = special.ndtri(np.array(QUANTILES))
 SHARES = tuple(np.diff(np.array((0.0, *QUANTILES, 1.0))).tolist())
 SCORE = Judged("scores.a", Measure.LEVEL, 0, Direction.DOWN, 0.0, 0.0, True)
 ERROR = Judged("error", Measure.ERRORS, 0, Direction.UP, 0.0, 0.0, True)
+LATENCY = Judged("latency_ms", Measure.TAIL, 0, Direction.UP, 0.0, 0.0, True)
+LOG_SD = 0.5
+"""Of latencies: they are e to the power of this times a normal score."""
+FIRST, LAST = bucket_of(np.exp(LOG_SD * np.array([-4.0, 4.5]))).tolist()
+BUCKETS = np.arange(FIRST, LAST, 2, dtype=np.int32)
+BUCKET_EDGES = np.log(bucket_floor(BUCKETS[1:])) / LOG_SD
+TAIL_SHARES = tuple(np.diff((0.0, *TAIL_LEVELS, 1.0)).tolist())
 
 
-def law(mean: NDArray[np.float64]) -> NDArray[np.float64]:
-    upto = special.ndtr(EDGES - mean[:, None])
+def law(mean: NDArray[np.float64], edges: NDArray[np.float64] = EDGES) -> NDArray[np.float64]:
+    upto = special.ndtr(edges - mean[:, None])
     ends = np.zeros((len(mean), 1)), np.ones((len(mean), 1))
     return np.diff(np.concatenate((ends[0], upto, ends[1]), axis=1))
+
+
+def sketches(counts: NDArray[np.int64]) -> list[Sketch]:
+    return [Sketch(BUCKETS[some > 0], some[some > 0]) for some in counts]
 
 
 def panes_to_fail(
@@ -44,7 +58,9 @@ def panes_to_fail(
     scores."""
     generator = np.random.default_rng(1)
     level = what.measure is Measure.LEVEL
-    basis = Basis(SHARES) if level else RATE
+    shrink = np.exp(settings.host_effect * LOG_SD)
+    tail = Basis(TAIL_SHARES, shrink=shrink)
+    basis = {Measure.LEVEL: Basis(SHARES), Measure.TAIL: tail}.get(what.measure, RATE)
     cast = cast_of(tuple(Part(f"run {i}", what.measure, ALPHA, basis) for i in range(runs)))
     book = write_book(cast, [what] * runs, settings.host_effect)
     ledger = fitted(BLANK, book)
@@ -57,6 +73,11 @@ def panes_to_fail(
         if level:
             ours = generator.multinomial(CANARY, law(0.2 * season - harm - host))
             theirs = generator.multinomial(PRODUCTION, law(np.full(runs, 0.2 * season)))
+        elif what.measure is Measure.TAIL:
+            slow = generator.multinomial(CANARY, law(0.2 * season + harm + host, BUCKET_EDGES))
+            usual = law(np.full(runs, 0.2 * season), BUCKET_EDGES)
+            usually = generator.multinomial(PRODUCTION, usual)
+            ours, theirs = tail_cells(sketches(slow), sketches(usually), shrink)
         else:
             usual = 0.02 * (1 + 0.3 * season)
             failed = generator.binomial(CANARY, special.ndtr(special.ndtri(usual) + harm + host))
@@ -76,12 +97,12 @@ def false_rollbacks(what: Judged, settings: CanarySettings, lean: float = 0.0) -
     return int(np.isfinite(panes_to_fail(what, settings, RUNS, lean=lean)).sum())
 
 
-@pytest.mark.parametrize("what", [SCORE, ERROR], ids=["score", "errors"])
+@pytest.mark.parametrize("what", [SCORE, ERROR, LATENCY], ids=["score", "errors", "latency"])
 def test_a_sound_canary_is_failed_at_most_as_often_as_alpha_says(what: Judged) -> None:
     assert false_rollbacks(what, SHARP) <= MOST
 
 
-@pytest.mark.parametrize("what", [SCORE, ERROR], ids=["score", "errors"])
+@pytest.mark.parametrize("what", [SCORE, ERROR, LATENCY], ids=["score", "errors", "latency"])
 def test_hosts_that_lean_do_not_fail_a_canary_at_the_shipped_defaults(what: Judged) -> None:
     assert false_rollbacks(what, SHIPPED, lean=0.1) <= MOST
 
@@ -93,13 +114,19 @@ def test_without_its_tolerance_a_canary_on_leaning_hosts_would_be_failed() -> No
 
 @pytest.mark.parametrize(
     ("what", "harm", "most_events"),
-    [(SCORE, 0.1, 2.7 * 599), (SCORE, 0.2, 1000), (ERROR, 0.3, 2500)],
-    ids=["score .1 sd", "score .2 sd", "errors 2% to 4%"],
+    [
+        (SCORE, 0.1, 2.7 * 599),
+        (SCORE, 0.2, 1000),
+        (ERROR, 0.3, 2500),
+        (LATENCY, 0.1, 2.3 * 599),
+        (LATENCY, 0.2, 2.3 * 150),
+    ],
+    ids=["score .1 sd", "score .2 sd", "errors 2% to 4%", "latency +5%", "latency +11%"],
 )
 def test_real_harm_is_found_within_the_promised_events(
     what: Judged, harm: float, most_events: float
 ) -> None:
-    """599 is ln(1/alpha) over the Kullback-Leibler divergence of a shift of .1 sd."""
+    """599 and 150 are ln(1/alpha) over Kullback-Leibler divergences, of shifts by .1 and .2 sd."""
     found = panes_to_fail(what, SHARP, 40, harm)
     assert np.isfinite(found).all()
     assert CANARY * found.mean() <= most_events

@@ -11,8 +11,12 @@ import pyarrow as pa
 import pytest
 
 from detectors.canary import CanaryState, step, verdict
+from detectors.canary_book import write_book
 from detectors.canary_bytes import UnreadableState, from_bytes, to_bytes
+from detectors.canary_cast import Basis, Part, cast_of
+from detectors.canary_ledger import BLANK, fitted
 from detectors.canary_metric import ArmsPane
+from detectors.canary_rows import Row
 from detectors.canary_rules import CanarySettings, Measure, Rule
 from detectors.canary_verdict import CanaryVerdict, findings_of
 from detectors.cells import Aspect
@@ -321,6 +325,16 @@ def test_damaged_bytes_are_refused() -> None:
     for bad in (b"", data[:-3], b"\x91\x01", data.replace(b"level", b"lever")):
         with pytest.raises(UnreadableState):
             from_bytes(bad)
+
+
+def test_a_tail_that_was_counted_in_other_cells_is_refused() -> None:
+    """Otherwise what is counted now would be entered in the cells of another measure."""
+    other = Part("latency_ms", Measure.TAIL, 0.01, Basis((0.25,) * 4))
+    cast = cast_of((other,))
+    book = write_book(cast, [None], SETTINGS.host_effect)
+    state = CanaryState(Row(fitted(BLANK, book)))
+    with pytest.raises(UnreadableState, match="cells"):
+        from_bytes(to_bytes(state))
 
 
 @pytest.mark.parametrize(
