@@ -35,7 +35,7 @@ class Wealth:
 
     def step(self, book: Book, log_e: Floats, bet_on: Flags, start_ms: int, cap: Floats) -> Wealth:
         """After a pane with e-values e**``log_e`` [..., B]; ``bet_on``: the parts it says something
-        of, [..., M]; ``cap``: of what one pane may add, [M]."""
+        of, [..., M]; ``cap``: of what one pane may add to all bets of a part together, [M]."""
         owner, betting, starts = book.owner, book.betting, book.starts
         if not len(betting):
             return self
@@ -52,8 +52,10 @@ class Wealth:
         onset = np.where(put_in > self.log_wealth, start_ms, self.onset_ms)
         unknown = np.isnan(log_e)
         known_e = np.where(unknown, 0.0, log_e) if any_of(unknown) else log_e
+        most = cap.take(owner)
+        most -= book.log_part
         wealth = _log_of_sum(self.log_wealth, put_in)
-        wealth += np.minimum(known_e, cap.take(owner))
+        wealth += np.minimum(known_e, most)
         moved = bet_on.take(betting, axis=-1)
         all_moved = all_of(moved)
         if not all_moved:
@@ -73,6 +75,12 @@ class Wealth:
             # The others stay as they were.
             told, evidence = evidence, self.evidence.copy()
             evidence[..., betting] = told
+        over = evidence - (_log_of_sum(self.evidence, new) + cap)
+        if any_of(over > 0.0):
+            # Of parts that were not bet on nothing rose.
+            over = np.maximum(over, 0.0)
+            evidence, taken = evidence - over, over.take(owner, axis=-1)
+            wealth, best = wealth - taken, best - over.take(betting, axis=-1)
         peak, since = self.peak, self.peak_onset_ms
         higher = np.flatnonzero(evidence > peak)
         if len(higher):

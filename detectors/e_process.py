@@ -5,8 +5,8 @@ not first have to earn back what the bet lost in a healthy month. The money adds
 :data:`AT_ONCE` in the first pane and the rest as 1/(t (t+1)) over later ones. If every pane's
 e-value has expectation at most 1 given the past, so has the mean of all wealth at any time, and
 by Ville's inequality it ever reaches 1/alpha with probability at most alpha: whoever looks,
-however often. Capping what one pane may add, or dividing its logarithm by a number of at least 1
-fixed before the pane, keeps that (Jensen).
+however often. Taking money away, as the cap on what one pane may add does, keeps that; and so does
+dividing a pane's logarithm by a number of at least 1 that was fixed before it (Jensen).
 """
 
 from __future__ import annotations
@@ -48,18 +48,23 @@ class EProcess:
     def step(self, log_e: Floats, start_ms: int, cap: float = math.inf) -> EProcess:
         """The wealth after a pane that begins at ``start_ms`` with e-values e**``log_e`` [J].
 
-        ``cap``: no more than this is added to a logarithm, so that no single pane decides. A
-        logarithm that is not a number adds nothing.
+        ``cap``: no more than this is added to the logarithm of all the money, so that no single
+        pane decides; what is above it is taken from all bets alike. A bet wins at most what would
+        be so much alone, so one strange pane does not leave the others with nothing. A logarithm
+        that is not a number adds nothing.
         """
         t = self.panes
         new = math.log(AT_ONCE) if t == 0 else math.log((1.0 - AT_ONCE) / t / (t + 1.0))
         put_in = new + self.log_part
         onset = np.where(put_in > self.log_wealth, start_ms, self.onset_ms)
-        gain = np.minimum(np.where(np.isnan(log_e), 0.0, log_e), cap)
+        gain = np.minimum(np.where(np.isnan(log_e), 0.0, log_e), cap - self.log_part)
         wealth = np.logaddexp(self.log_wealth, put_in) + gain
         leader = int(wealth.argmax())
         best = float(wealth[leader])
         evidence = best + math.log(float(np.exp(wealth - best).sum()))
+        most = float(np.logaddexp(self.evidence, new)) + cap
+        if evidence > most:
+            wealth, evidence = wealth - (evidence - most), most
         if evidence > self.peak:
             return EProcess(
                 self.log_part, wealth, onset, t + 1, evidence, evidence, int(onset[leader])

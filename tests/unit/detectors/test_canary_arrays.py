@@ -145,9 +145,10 @@ def test_wealth_of_all_columns_at_once_is_that_of_each_alone() -> None:
         log_e = generator.normal(0.1, 1.0, len(book.owner))
         log_e[generator.integers(len(log_e))] = np.nan
         on = generator.random(parts) < 0.8
-        wealth = wealth.step(book, log_e, on, t * 10, np.full(parts, 2.0))
+        log_e[generator.integers(len(log_e))] += 5.0
+        wealth = wealth.step(book, log_e, on, t * 10, np.full(parts, 0.5))
         alone = [
-            one.step(log_e[book.owner == at], t * 10, 2.0) if on[at] else one
+            one.step(log_e[book.owner == at], t * 10, 0.5) if on[at] else one
             for at, one in enumerate(alone)
         ]
     for at, one in enumerate(alone):

@@ -42,6 +42,33 @@ def test_no_single_pane_adds_more_than_the_cap() -> None:
     assert wealth.evidence == pytest.approx(math.log(AT_ONCE) + 2.0)
 
 
+def test_what_a_pane_may_add_does_not_depend_on_how_many_bets_share_the_money() -> None:
+    """One bet of twenty wins, and first has to win back what the others had."""
+    log_e = np.full(20, -1.0)
+    log_e[3] = 5.0
+    wealth = EProcess.start(np.full(20, 0.05)).step(log_e, 0, cap=1.0)
+    assert wealth.evidence == wealth.peak == pytest.approx(math.log(AT_ONCE) + 1.0)
+    assert np.exp(wealth.log_wealth).sum() == pytest.approx(math.exp(wealth.evidence))
+
+
+def test_one_strange_pane_does_not_leave_the_other_bets_with_nothing() -> None:
+    wealth = EProcess.start(HALVES).step(np.array([1e6, 0.0]), 0, cap=2.0)
+    lost = math.log(AT_ONCE * 0.5) - wealth.log_wealth[1]
+    assert 0.0 < lost < math.log(2.0)
+
+
+@pytest.mark.parametrize("cap", [0.5, 1.5, 4.0])
+def test_a_cap_never_gives_any_bet_more_money_than_it_has_without(cap: float) -> None:
+    generator = np.random.default_rng(4)
+    capped = free = EProcess.start(np.full(6, 1 / 6))
+    for t in range(200):
+        log_e = generator.normal(-0.1, 1.5, 6)
+        before = math.log(math.exp(capped.evidence) + (AT_ONCE if t == 0 else 0.1 / t / (t + 1)))
+        capped, free = capped.step(log_e, t, cap), free.step(log_e, t)
+        assert (capped.log_wealth <= free.log_wealth + 1e-9).all()
+        assert capped.evidence <= before + cap + 1e-9
+
+
 def test_a_pane_that_is_not_a_number_adds_nothing() -> None:
     wealth = EProcess.start(HALVES).step(np.array([math.nan, 0.0]), 0)
     assert wealth.evidence == pytest.approx(math.log(AT_ONCE))
