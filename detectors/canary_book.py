@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 from detectors.canary_bets import (
     DOWN,
     SHIFTS,
+    TAIL_FACTORS,
     TAIL_LEVELS,
     UP,
     EndBet,
@@ -30,6 +31,9 @@ from detectors.canary_rules import Judged, Measure
 Floats = NDArray[np.float64]
 Indices = NDArray[np.int64]
 _TAIL_SHARES = np.diff(np.array((0.0, *TAIL_LEVELS, 1.0)))
+_WITH_ODDS = tuple(
+    level for level, factors in zip(TAIL_LEVELS, TAIL_FACTORS, strict=True) if factors
+)
 _BET_KINDS: tuple[type, ...] = (RangeBet, ShiftBet, EndBet)
 
 
@@ -101,9 +105,9 @@ class Book:
     """``bets``: how many each part has, and ``begins``: where they begin, [M]; ``owner``,
     ``log_part``: of each bet, [B]; ``order``: where each stands among those of ``ranges``,
     ``shifts`` and ``ends``, one behind the other; ``betting``: the parts that have bets,
-    ``starts``: where those begin, and ``held``: how many each of them has; ``values``: what cells
-    stand for when dispersion is measured, [C]; ``what``: what each part is held to; ``judged``:
-    whether it still is, [M]; ``margin``, ``floor``: [M]."""
+    ``starts``: where those begin, and ``held``: how many each of them has; ``scores``: what cells
+    stand for in bets on shifts, and ``values``: when dispersion is measured, [C]; ``what``: what
+    each part is held to; ``judged``: whether it still is, [M]; ``margin``, ``floor``: [M]."""
 
     cast: Cast
     what: tuple[Judged | None, ...]
@@ -115,6 +119,7 @@ class Book:
     betting: Indices
     starts: Indices
     held: Indices
+    scores: Floats
     values: Floats
     ranges: Ranges
     shifts: Shifts
@@ -144,7 +149,8 @@ def write_book(cast: Cast, what: Sequence[Judged | None], host_effect: float) ->
     tolerated = [
         _tolerated(part, held, host_effect) for part, held in zip(cast.parts, what, strict=True)
     ]
-    scores = [_values(part) for part in cast.parts]
+    scores = [_scores(part) for part in cast.parts]
+    values = [_values(part, score) for part, score in zip(cast.parts, scores, strict=True)]
     largest = np.array([np.abs(score).max() for score in scores])
     magnitude = np.array(
         [
@@ -166,6 +172,7 @@ def write_book(cast: Cast, what: Sequence[Judged | None], host_effect: float) ->
         begins[betting],
         bets[betting],
         np.concatenate([*scores, np.zeros(0)]),
+        np.concatenate([*values, np.zeros(0)]),
         _ranges(cast, flat, owner, magnitude),
         shifts,
         _ends(cast, flat, owner, magnitude, shifts),
@@ -197,7 +204,17 @@ def _tolerated(part: Part, held: Judged | None, host_effect: float) -> float:
     return max(held.margin, host_effect)
 
 
-def _values(part: Part) -> Floats:
+def _values(part: Part, scores: Floats) -> Floats:
+    """Of tails dispersion is measured between the quantiles whose odds are bet on: further cuts
+    show more of how hosts lean, and all bets are divided by it, those on few slow events too."""
+    if part.measure is not Measure.TAIL or part.basis is None:
+        return scores
+    coarse = normal_scores(np.diff(np.array((0.0, *_WITH_ODDS, 1.0))))
+    found: Floats = coarse[np.searchsorted(_WITH_ODDS, (0.0, *TAIL_LEVELS), side="right")]
+    return found
+
+
+def _scores(part: Part) -> Floats:
     if part.basis is None:
         return np.zeros(1)
     match part.measure:

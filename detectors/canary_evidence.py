@@ -64,7 +64,7 @@ def log_e_values(
 
     ``cells``: counts of all cells, the canary's and production's, [2, ..., C]; ``upto``:
     :func:`running` counts of them; ``n``, ``m``: the canary's and production's of each part,
-    [..., M]; ``first``: the sum of the canary's values, [..., M]; ``rate_tilt``: logarithm of the
+    [..., M]; ``first``: the sum of the canary's scores, [..., M]; ``rate_tilt``: logarithm of the
     tolerated odds of each rate, [..., Q]. What is said of parts without events of both arms means
     nothing."""
     total = np.maximum((n + m).astype(np.float64), 1.0)

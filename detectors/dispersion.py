@@ -33,14 +33,12 @@ _MOST = 1e300
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Differences:
-    """Both arms of one pane, by measure, [..., M]: values ``n`` and ``m`` (of production),
-    ``first``: the sum of the canary's; ``gap``: the difference of means in standard deviations of
-    the pooled pane; ``weight``: 1 / (1/n + 1/m). ``known``: where there is a gap: both arms have
-    values, and they vary."""
+    """Both arms of one pane, by measure, [..., M]: values ``n`` and ``m`` (of production); ``gap``:
+    the difference of means in standard deviations of the pooled pane; ``weight``: 1 / (1/n + 1/m).
+    ``known``: where there is a gap: both arms have values, and they vary."""
 
     n: Counts
     m: Counts
-    first: Floats
     gap: Floats
     weight: Floats
     known: Flags
@@ -64,7 +62,7 @@ def differences(cells: Counts, values: Floats, starts: Counts, owner: Counts) ->
     spread = np.sqrt(np.where(known, squares, 1.0) / (total - 1.0))
     means = sums / sizes
     gap = (means[0] - means[1]) / spread
-    return Differences(n, m, sums[0], gap, ours * (theirs / total), known)
+    return Differences(n, m, gap, ours * (theirs / total), known)
 
 
 @dataclass(frozen=True, slots=True, eq=False)

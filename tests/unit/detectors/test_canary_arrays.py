@@ -109,7 +109,8 @@ def test_evidence_of_all_columns_at_once_is_that_of_each_alone(seed: int, n: int
     production = np.concatenate([generator.multinomial(m, basis.shares) for basis in bases])
     arms = np.stack((canary, production))
     pane = differences(arms, book.values, book.cast.starts, book.cast.owner)
-    got = log_e_values(book, arms, running(arms), pane.n, pane.m, pane.first, np.log([RATE_ODDS]))
+    first = np.add.reduceat(arms[0] * book.scores, book.cast.starts)
+    got = log_e_values(book, arms, running(arms), pane.n, pane.m, first, np.log([RATE_ODDS]))
     for at, basis in enumerate(bases):
         cells = slice(int(book.cast.starts[at]), int(book.cast.starts[at]) + len(basis.shares))
         ratio, tilt = matrices(book, at, basis)

@@ -10,6 +10,9 @@ from numpy.typing import NDArray
 from scipy import special
 
 from detectors.canary_bets import SHIFTS, TAIL_LEVELS, RangeBet, normal_scores, tail_bets
+from detectors.canary_book import write_book
+from detectors.canary_cast import Basis, Part, cast_of
+from detectors.canary_rules import Judged, Measure
 from detectors.e_process import AT_ONCE
 from detectors.upstream import Direction
 
@@ -84,3 +87,14 @@ def test_a_canary_that_is_slow_more_often_is_found_at_every_quantile(
 def test_the_money_on_a_tail_is_shared_out_and_no_more() -> None:
     for harm in Direction:
         assert sum(bet.part for bet in tail_bets(harm)) == pytest.approx(1.0)
+
+
+def test_dispersion_of_a_tail_is_measured_between_the_quantiles_whose_odds_are_bet_on() -> None:
+    """Evidence of slow events would else be divided by what hosts do to the faster half."""
+    slower = Judged("latency_ms", Measure.TAIL, 0, Direction.UP, 0.1, 0.0, True)
+    cast = cast_of((Part("latency_ms", Measure.TAIL, 0.01, Basis(tuple(USUAL.tolist()))),))
+    book = write_book(cast, [slower], 0.1)
+    assert len(set(book.scores.tolist())) == len(USUAL)
+    below_the_median, to_p90 = book.values[:2], book.values[2:4]
+    assert len(set(below_the_median.tolist())) == len(set(to_p90.tolist())) == 1
+    assert (np.diff(book.values[[0, 2, 4, 5, 6, 7]]) > 0).all()
