@@ -215,7 +215,8 @@ def _entered(
     pooled = (cases + usual * (m / np.maximum(n, 1.0)) + 0.5) / (n + m + 1.0)
     odds = tolerated_odds(pooled, book.margin[rates], settings.host_effect, book.floor[rates])
     upto = running(arms.cells)
-    first = np.add.reduceat(arms.cells[0] * book.scores, cast.starts, axis=-1)
+    scored = arms.cells[0].astype(np.float64) * book.scores
+    first = np.add.reduceat(scored, cast.starts, axis=-1)
     log_e = log_e_values(book, arms.cells, upto, pane.n, pane.m, first, np.log(odds))
     # From earlier panes alone: an e-value to a power of at most 1 is still one.
     factor = settings.inflation * np.maximum(ledger.dispersion.factor, learnt)

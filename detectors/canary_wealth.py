@@ -75,10 +75,9 @@ class Wealth:
             # The others stay as they were.
             told, evidence = evidence, self.evidence.copy()
             evidence[..., betting] = told
-        over = evidence - (_log_of_sum(self.evidence, new) + cap)
-        if any_of(over > 0.0):
-            # Of parts that were not bet on nothing rose.
-            over = np.maximum(over, 0.0)
+        if any_of(evidence - self.evidence > cap):
+            # New money counts to what was there before. Of parts not bet on nothing rose.
+            over = np.maximum(evidence - (_log_of_sum(self.evidence, new) + cap), 0.0)
             evidence, taken = evidence - over, over.take(owner, axis=-1)
             wealth, best = wealth - taken, best - over.take(betting, axis=-1)
         peak, since = self.peak, self.peak_onset_ms
