@@ -31,8 +31,11 @@ from tests.faults.traffic import LATENESS_MS, OUT_OF_ORDERNESS_MS, PANE_MS, PART
 
 WINDOW_MS = 5 * PANE_MS
 CAUGHT_UP_S = 120.0
-"""Who has not read everything by then is stuck. How soon it is read after a fault is for the cells
-to say that are about it."""
+"""Who has read nothing more for so long is stuck. How soon all is read after a fault is for the
+cells to say that are about it."""
+LONGEST_S = 600.0
+"""Traffic goes on while a slow machine starts and kills roles, and they read more the longer that
+takes; but not for ever."""
 FAILPOINT_S = 180.0
 """A role that starts on a busy machine comes to its failpoint within this time."""
 MOST_HEIRS = 2
@@ -206,17 +209,31 @@ class Scene:
         topic: str,
         seconds: float = CAUGHT_UP_S,
         wanted: Mapping[int, int] | None = None,
+        *,
+        in_all: bool = False,
     ) -> float:
+        """Until the group has committed the ends of all partitions of the topic, or what is
+        ``wanted``; or ``stuck``: when it has committed nothing more for so many ``seconds``, or
+        needs longer than that ``in_all``."""
         wanted = dict(wanted or ends(self.address, topic))
         committed = Committed(self.address, self.internal(group), topic, max(wanted, default=0) + 1)
         self._stack.callback(committed.close)
 
+        most, since = -1, time.monotonic()
+
         def reached() -> bool:
+            nonlocal most, since
             found = committed.offsets()
+            now, total = time.monotonic(), sum(found.values())
+            if total > most:
+                most, since = total, now
+            elif now - since > seconds and not self._heir_is_wanted():
+                raise Trouble(f"{group} does not come to the end of {topic}")
             return all(found.get(p, 0) >= end for p, end in wanted.items())
 
         try:
-            return self._wait(f"{group} at the end of {topic}", reached, seconds)
+            what = f"{group} at the end of {topic}"
+            return self._wait(what, reached, seconds if in_all else LONGEST_S)
         except Trouble as trouble:
             said = {role.name: role.said()[-400:] for role in self.roles[-3:]}
             behind = {p: end - committed.offsets().get(p, 0) for p, end in wanted.items()}

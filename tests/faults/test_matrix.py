@@ -44,7 +44,7 @@ def test_the_table_has_as_many_cells_as_it_should() -> None:
 
 
 @pytest.mark.kafka
-@pytest.mark.timeout(600)
+@pytest.mark.timeout(900)
 @pytest.mark.parametrize("plan", PLANNED, ids=lambda plan: plan.name.replace(" ", "-"))
 def test_nothing_is_broken_with_its_guard_and_something_without(
     plan: Planned, kafka: RealKafka, tmp_path: Path
