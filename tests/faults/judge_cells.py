@@ -13,7 +13,7 @@ from streams.faust_broker import ANSWER_S
 from streams.internal_topics import SUMMARIES
 from tests.faults.cells import Cell, Stage, Tier
 from tests.faults.checker import Report
-from tests.faults.roles import RoleProcess, wait_until
+from tests.faults.roles import RoleProcess
 from tests.faults.scene import CAUGHT_UP_S, FAILPOINT_S, Change, Scene
 from tests.faults.topic_reading import ends, records
 
@@ -39,7 +39,7 @@ def end_judged(scene: Scene, worker: RoleProcess, judge: RoleProcess) -> None:
     """Traffic ends, both take in what is left, and are stopped."""
     scene.traffic.end()
     scene.wait_read()
-    scene.stop(worker)
+    scene.stop(scene.living(worker))
     wait_judged(scene)
     scene.stop(judge)
 
@@ -56,7 +56,7 @@ def wait_judged(scene: Scene, seconds: float = CAUGHT_UP_S, *, in_all: bool = Fa
 def killed_at(steps: tuple[str, ...], stage: Stage) -> Report:
     """Killed ``stage.kills`` times at each of some steps, while events keep coming."""
     with _scene(stage) as scene, scene.traffic:
-        worker = scene.start("summarize")
+        worker = scene.worker()
         for step in steps:
             scene.kill_at("judge", step, PASSES, stage.kills)
         return finish(scene, worker)
@@ -66,7 +66,7 @@ def killed_later(stage: Stage) -> Report:
     """Killed some seconds after it began to judge, when offsets have been committed in mid-window:
     from there on only what is remembered can complete the windows."""
     with _scene(stage) as scene, scene.traffic:
-        worker = scene.start("summarize")
+        worker = scene.worker()
         for _ in range(stage.kills + 1):
             role = scene.start("judge")
             role.wait_ready()
@@ -86,13 +86,13 @@ def keeps_up(stage: Stage) -> Report:
     or the next judge would begin further and further back. (Without the guard it goes on by one or
     two offsets a second.)"""
     with _scene(stage) as scene, scene.traffic:
-        worker = scene.start("summarize")
+        worker = scene.worker()
         judge = scene.start("judge")
         judge.wait_ready()
-        wait_until("records to judge", partial(_has, scene, 300 * stage.kills), CAUGHT_UP_S)
+        scene.wait("records to judge", partial(_has, scene, 300 * stage.kills), CAUGHT_UP_S)
         scene.traffic.end()
         scene.wait_read()
-        scene.stop(worker)
+        scene.stop(scene.living(worker))
         seconds = wait_judged(scene, 30, in_all=True)
         scene.report.notes.append(f"committed {seconds:.1f} s after the last record")
         scene.stop(judge)
@@ -105,7 +105,7 @@ def slow_to_restore(stage: Stage) -> Report:
     """A judge is killed, and the next one waits in vain for an answer while it restores its tables:
     longer than any request may take."""
     with _scene(stage) as scene, scene.traffic:
-        worker = scene.start("summarize")
+        worker = scene.worker()
         for _ in range(stage.kills):
             scene.kill_at("judge", "judge.written", PASSES, 1)
         judge = scene.start("judge", f"faust.restoring=hang-{int(1_000 * (ANSWER_S + 2))}")
@@ -115,7 +115,7 @@ def slow_to_restore(stage: Stage) -> Report:
 def with_nothing_left(stage: Stage) -> Report:
     """Killed, and its working folder is emptied or full of rubbish: all it needs is in Kafka."""
     with _scene(stage) as scene, scene.traffic:
-        worker = scene.start("summarize")
+        worker = scene.worker()
         for number in range(stage.kills):
             scene.kill_at("judge", "judge.written", PASSES, 1)
             for each in scene.folder.iterdir():
@@ -134,7 +134,7 @@ def frozen_at(step: str, stage: Stage) -> Report:
     """A judge hangs, another takes its partitions over and goes on; the first one wakes up and
     writes what it had in hand. Then both die, so that the next one has only what is in Kafka."""
     with _scene(stage) as scene, scene.traffic:
-        worker = scene.start("summarize")
+        worker = scene.worker()
         for _ in range(stage.kills):
             zombie = scene.start("judge", f"{step}=stop:{PASSES}")
             zombie.wait_frozen(FAILPOINT_S)

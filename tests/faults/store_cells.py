@@ -28,7 +28,7 @@ def killed_at(steps: tuple[str, ...], stage: Stage) -> Report:
         ) as scene,
         scene.traffic,
     ):
-        worker = scene.start("summarize")
+        worker = scene.worker()
         worker.wait_ready()
         for step in steps:
             scene.kill_at("store", step, 2, stage.kills)
@@ -36,7 +36,7 @@ def killed_at(steps: tuple[str, ...], stage: Stage) -> Report:
         last.wait_ready()
         scene.traffic.end()
         scene.wait_read()
-        scene.stop(worker)
+        scene.stop(scene.living(worker))
         scene.check()
         check_stored(scene, port, last)
         scene.stop(last)

@@ -36,11 +36,11 @@ PLAINLY: Final = Change(environment={"DRIFTLINE__KAFKA__TRANSACTIONS": "off"})
 
 def finish(scene: Scene) -> Report:
     """A worker that nobody harms reads the rest; then everything is checked."""
-    last = scene.start("summarize")
+    last = scene.worker()
     last.wait_ready()
     scene.traffic.end()
     scene.wait_read()
-    scene.stop(last)
+    scene.stop(scene.living(last))
     return scene.check()
 
 
@@ -55,8 +55,7 @@ def killed_at(points: tuple[str, ...], stage: Stage) -> Report:
             step, _, action = point.partition("=")
             for _ in range(stage.kills):
                 at = f"{step}={action or 'kill'}:{chance.randrange(*PASSES)}"
-                scene.start("summarize", at).wait_killed(FAILPOINT_S)
-                scene.report.kills += 1
+                scene.kill_by("summarize", at)
                 scene.bury("summarize")
         return finish(scene)
 
