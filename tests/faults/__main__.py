@@ -68,7 +68,7 @@ def run_cell(
             traceback.print_exc()
             brokers.discard()
             wrong = said = f"{type(error).__name__}: {error}"
-        if bool(wrong) == plan.guarded or (plan.guarded and told.kills >= least):
+        if bool(wrong) == plan.guarded or (plan.guarded and max(told.kills, number + 1) >= least):
             break
     plays = number + 1
     said = f"{plays} plays, {said}" if plays > 1 else said

@@ -57,12 +57,13 @@ def test_one_with_faults_enough_is_played_once() -> None:
     assert len(plays) == 1
 
 
-def test_where_one_fault_is_enough_a_cell_is_played_once() -> None:
+@pytest.mark.parametrize("faults", [1, 0], ids=["one", "none by its nature"])
+def test_where_one_fault_is_enough_a_cell_is_played_once(faults: int) -> None:
     plays: list[Stage] = []
 
     def once(stage: Stage) -> Report:
         plays.append(stage)
-        return Report(kills=1)
+        return Report(kills=faults)
 
     assert played(once, least=1) == ""
     assert len(plays) == 1
