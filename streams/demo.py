@@ -13,7 +13,6 @@ import contextlib
 import os
 import secrets
 import shutil
-import socket
 import sys
 import tempfile
 import time
@@ -28,6 +27,7 @@ import examples
 from streams.clock import wall_ms
 from streams.demo_shell import Shell, shell_of
 from streams.errors import UnavailableError, UserError
+from streams.free_ports import free_ports
 from streams.supervise import Role, Supervisor
 
 if TYPE_CHECKING:
@@ -150,7 +150,7 @@ def _start(supervisor: Supervisor, folder: Path, samples: Path) -> tuple[Config,
 
     reference = folder / "car_loan.reference.json"
     profile(str(samples / "car_loan_reference.parquet"), LOANS, Selection(), reference)
-    store_port, serve_port = _free_ports(2)
+    store_port, serve_port = free_ports(2)
     addresses = Addresses(
         serve=f"http://127.0.0.1:{serve_port}",
         store=f"http://127.0.0.1:{store_port}",
@@ -248,15 +248,6 @@ def _secret(path: Path, text: str) -> Path:
     with os.fdopen(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "w") as file:
         file.write(text)
     return path
-
-
-def _free_ports(count: int) -> list[int]:
-    """Ports that nobody listens at just now."""
-    with contextlib.ExitStack() as stack:
-        sockets = [stack.enter_context(socket.socket()) for _ in range(count)]
-        for each in sockets:
-            each.bind(("127.0.0.1", 0))
-        return [each.getsockname()[1] for each in sockets]
 
 
 def _address_in(log: Path) -> str:

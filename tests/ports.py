@@ -1,11 +1,10 @@
-"""Ports of loopback for processes that are told theirs."""
+"""A port of loopback for a process that is told its own."""
 
 from __future__ import annotations
 
-import socket
+from streams.free_ports import free_ports
 
 
 def free_port() -> int:
     """One that nobody has at the moment."""
-    with socket.create_server(("127.0.0.1", 0)) as listener:
-        return int(listener.getsockname()[1])
+    return free_ports(1)[0]

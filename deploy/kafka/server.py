@@ -37,6 +37,7 @@ if __package__ in (None, ""):  # run as a file: the folders of the repository ar
     sys.path.insert(0, str(Path(__file__).resolve().parents[2]))
 
 from deploy.kafka.fetch import VERSION, FetchFailed, server_jars
+from streams.free_ports import free_ports
 from streams.tied_process import end, tied
 
 USER = "driftline"
@@ -97,7 +98,7 @@ class RealKafka:
         self._own = keep is None
         self.folder = Path(tempfile.mkdtemp(prefix="driftline-kafka-")) if keep is None else keep
         self.folder.mkdir(parents=True, exist_ok=True)
-        ports = _free_ports(5)
+        ports = free_ports(5)
         self._port, self._secure_port, self._controller_port, self.distant_port = ports[:4]
         self.proxy_port = ports[4]
 
@@ -234,18 +235,6 @@ class RealKafka:
         log = self.folder / "broker.log"
         lines = log.read_text(encoding="utf-8", errors="replace").strip().splitlines()
         return " | ".join(lines[-5:]) or "none"
-
-
-def _free_ports(count: int) -> list[int]:
-    """Ports nobody listens on now. All are held open together so that they differ."""
-    sockets = [socket.socket() for _ in range(count)]
-    try:
-        for one in sockets:
-            one.bind(("127.0.0.1", 0))
-        return [one.getsockname()[1] for one in sockets]
-    finally:
-        for one in sockets:
-            one.close()
 
 
 def _answers(port: int) -> bool:
