@@ -29,7 +29,7 @@ from detectors.layout import (
     Layout,
     N,
 )
-from detectors.sketch import RELATIVE_ERROR, bucket_middle
+from detectors.sketch import RELATIVE_ERROR, SQUARE_ERROR, bucket_middle
 from detectors.summary import Summaries, expected_of, is_expected
 
 Ints = NDArray[np.int64]
@@ -41,7 +41,6 @@ _MOMENT_SLOTS = np.array(
     [CLIPPED_FIRST, CLIPPED_SECOND, FIRST_HIGH, FIRST_LOW, SECOND_HIGH, SECOND_LOW]
 )[:, None]
 _STEPS = int(fixed_point.STEPS)
-_SQUARE_ERROR = 2 * RELATIVE_ERROR
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -211,7 +210,7 @@ def _moments(summaries: Summaries, places: _Places, n: Ints) -> tuple[list[float
             far
             or wide
             or abs(mean) * RELATIVE_ERROR < scale / steps
-            or sd * sd * _SQUARE_ERROR < scale * scale / steps
+            or sd * sd * SQUARE_ERROR < scale * scale / steps
         ) and name in sketches:
             # The grid may be too coarse here: the summary itself decides whether it is.
             mean, sd = _by_the_summary(summaries, name)

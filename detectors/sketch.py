@@ -21,6 +21,8 @@ from numpy.typing import NDArray
 MANTISSA_BITS = 6
 SHIFT = 52 - MANTISSA_BITS
 RELATIVE_ERROR = 2.0 ** -(MANTISSA_BITS + 1)
+SQUARE_ERROR = 2 * RELATIVE_ERROR
+"""Of the square of a value, to first order."""
 STRIDE = 1 << 20
 """More than there are buckets: so far apart, keys of several sketches stand in one order."""
 _SIGN = np.int64(0x7FFF_FFFF_FFFF_FFFF)

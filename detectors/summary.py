@@ -35,9 +35,8 @@ from detectors.layout import (
     Layout,
     N,
 )
-from detectors.sketch import RELATIVE_ERROR, Sketch
+from detectors.sketch import RELATIVE_ERROR, SQUARE_ERROR, Sketch
 
-_SQUARE_ERROR = 2 * RELATIVE_ERROR
 _EVENTS = HEADERS.index(Header.FAILED)
 """The headers before it count events."""
 
@@ -98,8 +97,8 @@ class NumericSummary:
         if self._slots[CLIPPED_SECOND]:
             return self.sketch.deviation()
         step = grid.scale * grid.scale / fixed_point.STEPS
-        coarse = exact * exact * _SQUARE_ERROR < step and (
-            self.sketch.moment(2) * _SQUARE_ERROR < step
+        coarse = exact * exact * SQUARE_ERROR < step and (
+            self.sketch.moment(2) * SQUARE_ERROR < step
         )
         return self.sketch.deviation() if coarse else exact
 
