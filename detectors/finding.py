@@ -19,11 +19,10 @@ class Outcome(StrEnum):
 
 
 class Evidence(StrEnum):
-    """Whether more data can still change a finding."""
+    """How much of its window a finding rests on. There is one answer: a window is judged when it
+    has closed, and what comes late makes another revision."""
 
     FINAL = "final"
-    PARTIAL = "partial"
-    ESTIMATED = "estimated"
 
 
 # Not a dataclass: a window makes some ten of these a column, and a frozen dataclass takes over
