@@ -16,6 +16,8 @@ BAD_INPUT = 2
 FAILED = 1
 """Exit code: the command was right, and the work could not be done."""
 
+_MOST_NAMED = 20
+
 
 @runtime_checkable
 class Explained(Protocol):
@@ -61,10 +63,11 @@ def one_line(what: str, where: str = "", hint: str = "") -> str:
     return " ".join((f"{said}; {hint}" if hint else said).split())
 
 
-def some_of(names: Sequence[str], most: int = 20) -> str:
-    """Names in an error, and whether there are more.
+def some_of(names: Sequence[str]) -> str:
+    """The first names in an error, and whether there are more.
 
-    >>> some_of(["a", "b"]), some_of(["a", "b", "c"], 2)
-    ('a, b', 'a, b and more')
+    >>> some_of(["a", "b"]), some_of(["a"] * 21).endswith("a, a and more")
+    ('a, b', True)
     """
-    return ", ".join(names[:most]) + (" and more" if len(names) > most else "")
+    shown = ", ".join(names[:_MOST_NAMED])
+    return shown if len(names) <= _MOST_NAMED else f"{shown} and more"

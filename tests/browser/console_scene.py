@@ -64,11 +64,11 @@ def recording(folder: Path) -> JudgedLine:
     return line
 
 
-def hostile_verdict(like: Verdict, model: str, version: str = "1") -> Verdict:
+def hostile_verdict(like: Verdict, model: str) -> Verdict:
     """A verdict of a release whose name wants to be something else."""
     return replace(
         like,
-        release=Release(model, version, Role.CANARY),
+        release=Release(model, "1", Role.CANARY),
         reason=f"because of {model[:100]}",
         baseline_version=model[:100],
     )

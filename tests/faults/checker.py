@@ -9,7 +9,6 @@ deployer, and names what is wrong as Jepsen does:
 - ``content``: summaries that differ from those of the same events without any fault, bit for bit;
 - ``miscounted``: the ledger's late or dead rows are not what the log says;
 - ``double-rollback``, ``missed-rollback``, ``false-rollback``: executed at the deployer;
-- ``forbidden-connect``: connections to an address that was not allowed;
 - ``unsaid``: messages are missing, and no verdict says so;
 - ``stuck``: not everything was read and judged in time.
 """
@@ -53,7 +52,6 @@ INVARIANTS: Final = (
     "double-rollback",
     "missed-rollback",
     "false-rollback",
-    "forbidden-connect",
     "unsaid",
     "stuck",
 )
@@ -283,11 +281,10 @@ def check_windows(
     report.compare("window", wanted, {key: events for key, (_, events) in newest.items()})
 
 
-def check_rollbacks(report: Report, executed: int, wanted: int, forbidden: int = 0) -> None:
+def check_rollbacks(report: Report, executed: int, wanted: int) -> None:
     """What the deployer's log says it did."""
     if wanted:
         report.add("missed-rollback", wanted - executed, f"{executed} of {wanted} executed")
         report.add("double-rollback", executed - wanted, f"{executed} executed, {wanted} wanted")
     else:
         report.add("false-rollback", executed, f"{executed} executed, none wanted")
-    report.add("forbidden-connect", forbidden, f"{forbidden} connections")

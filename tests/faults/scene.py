@@ -258,7 +258,7 @@ class Scene:
             self.report.add("stuck", 1, f"{trouble}; behind {behind}; {said}")
             return seconds
 
-    def wait_committed(self, seconds: float = CAUGHT_UP_S) -> None:
+    def wait_committed(self) -> None:
         """Until something of every input partition is committed."""
         committed = Committed(self.address, self.internal("summarize"), self.topic, PARTITIONS)
         self._stack.callback(committed.close)
@@ -266,7 +266,7 @@ class Scene:
         def all_of_them() -> bool:
             return sum(offset > 0 for offset in committed.offsets().values()) == PARTITIONS
 
-        wait_until("something of every partition is committed", all_of_them, seconds)
+        wait_until("something of every partition is committed", all_of_them, CAUGHT_UP_S)
 
     def overrun_retention(self, beyond: int = 40) -> None:
         """Delete what is not committed, and some more, as retention does."""

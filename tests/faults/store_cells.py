@@ -43,7 +43,7 @@ def killed_at(steps: tuple[str, ...], stage: Stage) -> Report:
         return scene.report
 
 
-def check_stored(scene: Scene, port: int, store: RoleProcess, seconds: float = CAUGHT_UP_S) -> None:
+def check_stored(scene: Scene, port: int, store: RoleProcess) -> None:
     """What is in the tables of the engine at ``port`` is what is in the topics."""
     wanted = {
         "intake": Counter(
@@ -69,7 +69,7 @@ def check_stored(scene: Scene, port: int, store: RoleProcess, seconds: float = C
         return all(not (wanted[table] - found(table)) for table in wanted)
 
     try:
-        wait_until("the store has everything", all_there, seconds)
+        wait_until("the store has everything", all_there, CAUGHT_UP_S)
     except AssertionError:
         scene.report.notes.append(store.said()[-300:])
     time.sleep(1)

@@ -39,11 +39,11 @@ def judged_by_evidence(
     return Bench(reference=known, thresholds=NO_LIMITS, evidence=evidence)
 
 
-def scored_reference(quality: float = 1.0) -> Reference:
+def scored_reference() -> Reference:
     rng = np.random.default_rng(0)
     columns = {
         "features.x": rng.normal(0, 1, 20_000),
-        "scores.quality": rng.normal(quality, 0.1, 20_000),
+        "scores.quality": rng.normal(1.0, 0.1, 20_000),
     }
     return reference_from_table("m", pa.table(columns), "a test")
 
