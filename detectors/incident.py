@@ -115,7 +115,7 @@ class ModelPolicy:
             (c for c in self.cases if c.release.version == version and c.dry_run == dry_run), None
         )
 
-    def rollback_of(self, version: str, *, dry_run: bool = False) -> RollbackCase | None:
-        """The rollback of ``version``, if it was requested; with ``dry_run`` the recorded one."""
-        case = self.case_of(version, dry_run=dry_run)
-        return case if case is not None and (dry_run or case.requested) else None
+    def rollback_of(self, version: str) -> RollbackCase | None:
+        """The rollback of ``version``, if it was requested."""
+        case = self.case_of(version)
+        return case if case is not None and case.requested else None

@@ -16,6 +16,10 @@ from enum import StrEnum
 
 from detectors.cells import Aspect
 
+_FROM_SHARE = 0.5
+"""From this share of an alarm on production's evidence counts: half of it is enough to hold a
+rollback back, since a wrong one does not help."""
+
 
 class Direction(StrEnum):
     """Which way a column went; BOTH: either, or no order."""
@@ -49,17 +53,11 @@ class CommonCause:
         return f"production drifts the same way in {', '.join(self.columns)}: the cause is upstream"
 
 
-def common_cause(
-    canary: Iterable[Movement], production: Iterable[Movement], from_share: float = 0.5
-) -> CommonCause | None:
+def common_cause(canary: Iterable[Movement], production: Iterable[Movement]) -> CommonCause | None:
     """What the canary's failing columns have in common with production's drift against its
-    reference in the same panes; None where nothing.
-
-    ``from_share``: production's evidence counts from this share of an alarm on: half the evidence
-    is enough to hold a rollback back, since a wrong one does not help.
-    """
+    reference in the same panes; None where nothing."""
     failing = tuple(canary)
-    moved = [known for known in production if known.share >= from_share]
+    moved = [known for known in production if known.share >= _FROM_SHARE]
     shared = [mine for mine in failing if any(_alike(mine, theirs) for theirs in moved)]
     if not shared:
         return None
