@@ -30,7 +30,6 @@ import time
 import uuid
 from pathlib import Path
 from string import Template
-from types import TracebackType
 from typing import Self
 
 if __package__ in (None, ""):  # run as a file: the folders of the repository are the packages
@@ -181,12 +180,7 @@ class RealKafka:
             raise
         return self
 
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
+    def __exit__(self, *_: object) -> None:
         # Nobody will read these data again: no need to close the log files in order.
         if self._own:
             self.kill()
