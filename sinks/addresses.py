@@ -154,13 +154,22 @@ def parse_url(url: str, allowed: AllowList) -> Target:
     if allowed.names(target):
         return target
     if host == "localhost" or host.endswith(".localhost"):
-        raise UrlError(f"{target.authority} is this machine; list it in allow_private to call it")
+        raise UrlError(
+            f"{target.authority} is this machine; list it in egress.allow_private to call it"
+        )
     if port == 0 or (port < 1024 and port not in (80, 443)):
-        raise UrlError(f"port {port} is reserved for another service; list host:port to call it")
+        raise UrlError(
+            f"port {port} is reserved; use another, or list host:port in egress.allow_private"
+        )
     if address is not None and not permitted(target, address, allowed):
-        raise UrlError(f"{target.authority} is not public; list it in allow_private to call it")
+        raise UrlError(
+            f"{target.authority} is not public; list it in egress.allow_private to call it"
+        )
     if target.scheme == "http" and not allowed.networks:
-        raise UrlError(f"{target.authority} is called without TLS; use https, or list host:port")
+        raise UrlError(
+            f"{target.authority} is called without TLS; use https, or list host:port in"
+            " egress.allow_private"
+        )
     return target
 
 

@@ -159,7 +159,7 @@ class Egress:
             # Checked again, as a network of the list may open http to this address or not.
             if not permitted(target, target.address, self._allowed):
                 raise Forbidden(
-                    f"{target.authority} may not be called; list host:port in allow_private"
+                    f"{target.authority} may not be called; list host:port in egress.allow_private"
                 )
             return [target.address]
         try:
@@ -173,7 +173,7 @@ class Egress:
         if not all(permitted(target, address, self._allowed) for address in found):
             raise RetryLater(
                 f"{target.authority} resolves to an address that is not public, or is called "
-                "without TLS: not called; list host:port in allow_private if that is intended"
+                "without TLS: not called; if it is intended, list host:port in egress.allow_private"
             )
         return found
 

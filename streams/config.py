@@ -14,7 +14,7 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, ClassVar, Final
@@ -28,6 +28,7 @@ from detectors.online_rules import OnlineSettings
 from detectors.paired_evidence import PairedSettings
 from detectors.policy import PolicySettings
 from detectors.thresholds import ThresholdSettings
+from sinks.addresses import UrlError, parse_allow_list, parse_url
 from sinks.approvals import ApprovalSettings
 from sinks.clickhouse import StoreSettings
 from sinks.control import FleetSettings
@@ -293,6 +294,11 @@ def _contradictions(config: Config, reader: Reader) -> list[Problem]:
         if owner.named() - named:
             unknown = min(owner.named() - named)
             refuse(("owners", index), f"no receiver is called `{unknown}`", "name one of receivers")
+    for location, url in _called(config):
+        try:
+            parse_url(url, parse_allow_list(config.egress.allow_private))
+        except UrlError as error:
+            refuse(location, str(error), "")
     time = config.time
     if time.out_of_orderness_ms > time.allowed_lateness_ms:
         refuse(
@@ -307,3 +313,14 @@ def _contradictions(config: Config, reader: Reader) -> list[Problem]:
             "make it shorter, or max_age longer",
         )
     return found
+
+
+def _called(config: Config) -> Iterator[tuple[Location, str]]:
+    """Every address that is called and is no secret, and where it stands."""
+    for section, settings, kinds in (
+        ("receivers", config.receivers, ("webhooks", "pagerduty", "alertmanager")),
+        ("deployers", config.deployers, ("mlflow", "spinnaker")),
+    ):
+        for kind in kinds:
+            for index, each in enumerate(getattr(settings, kind)):
+                yield (section, kind, index, "url"), each.url

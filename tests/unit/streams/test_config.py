@@ -229,3 +229,32 @@ def test_what_is_no_regular_file_is_refused_without_reading_it(path: str) -> Non
 def test_the_configuration_does_not_print_its_secrets(tmp_path: Path) -> None:
     config = loaded(tmp_path, "kafka: {properties: {sasl.password: hunter2}}")
     assert "hunter2" not in f"{config!r} {config}"
+
+
+def test_an_address_that_would_not_be_called_is_refused_where_it_stands(tmp_path: Path) -> None:
+    """By every role and by `config check`, not first when deliver starts."""
+    text = """
+receivers:
+  webhooks:
+    - {name: a, url: "https://deployer.example.com/rollback"}
+    - {name: b, url: "https://169.254.169.254/latest"}
+    - {name: c, url: "http://user:hunter2@deployer.example.com/"}
+  alertmanager:
+    - {name: d, url: "http://127.0.0.1:9093"}
+deployers:
+  mlflow:
+    - {name: e, url: "ftp://mlflow.internal", registered_model: m, models: [m]}
+"""
+    said = problems(tmp_path, text)
+    assert [line.partition(": the URL")[0].partition(": only")[0][:60] for line in said] == [
+        "f:5: receivers.webhooks[1].url: 169.254.169.254 is not publi",
+        "f:6: receivers.webhooks[2].url",
+        "f:8: receivers.alertmanager[0].url: 127.0.0.1:9093 is not pu",
+        "f:11: deployers.mlflow[0].url",
+    ]
+    assert said[0].endswith("list it in egress.allow_private to call it")
+    assert "hunter2" not in "".join(said)
+    listed = text.partition("alertmanager")[0].replace(
+        "http://user:hunter2@deployer.example.com/", "http://127.0.0.1:9093"
+    )
+    loaded(tmp_path, f'{listed}\negress: {{allow_private: ["169.254.0.0/16", "127.0.0.1:9093"]}}\n')
