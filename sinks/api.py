@@ -25,6 +25,7 @@ from fastapi import APIRouter, FastAPI, Query, Request
 from fastapi.exceptions import RequestValidationError
 from fastapi.responses import JSONResponse, Response
 from prometheus_client import CONTENT_TYPE_LATEST, CollectorRegistry, generate_latest
+from starlette.exceptions import HTTPException
 
 from detectors.release import ROLE_NAMES, Role
 from detectors.verdict import Status
@@ -60,6 +61,14 @@ STORE_TIMEOUT_S: Final = 10.0
 STORE_QUERIES: Final = 4
 """Findings asked of the store at a time: a store that hangs must not take all threads."""
 
+
+_REFUSED: Final = {
+    400: "the body cannot be read: send JSON in UTF-8",
+    404: "nothing is here: /openapi.json lists what is",
+    405: "this path takes other methods: /openapi.json lists them",
+    413: f"the body has more than {MAX_BODY_BYTES} bytes",
+}
+"""What is said of a request that no endpoint has taken."""
 
 Name = Annotated[str, Query(min_length=1, max_length=MAX_NAME_CHARS)]
 Optional = Annotated[str, Query(max_length=MAX_NAME_CHARS)]
@@ -190,6 +199,11 @@ def create_app(parts: ApiParts) -> HttpGuard:
             for each in error.errors()
         ]
         return JSONResponse({"error": "invalid request", "problems": problems}, 422)
+
+    @app.exception_handler(HTTPException)
+    async def refused(_: Request, error: HTTPException) -> JSONResponse:
+        said = _REFUSED.get(error.status_code, error.detail)
+        return JSONResponse({"error": said}, error.status_code, headers=error.headers)
 
     @app.exception_handler(Exception)
     async def failed(_: Request, __: Exception) -> JSONResponse:

@@ -72,13 +72,16 @@ def refusals(**reasons: str) -> Responses:
 
 
 EVERYWHERE: Final = refusals(
-    s401="A bearer token is needed.",
+    s400="The body cannot be read.",
+    s401="A bearer token is needed, and one that is known.",
+    s403="The token is known, and its scopes do not reach so far.",
     s408="The request took longer than 20 s.",
     s422="A parameter or the body is not what is asked for.",
     s429="Too many requests of one client; `retry-after` says for how long to wait.",
     s431="The head of the request is too large.",
     s500="An error in the server; its log has more.",
 )
+EVERYWHERE[413] = {"content": {"text/plain": {}}, "description": "The body is too large."}
 NOT_NOW: Final = refusals(s503="Kafka does not take it now. Nothing was done.")
 OPERATORS: Final = refusals(s403="A token of scope operate is needed.")
 PAGE: Final[Responses] = {200: {"content": {"text/html": {}}, "description": "A page."}}

@@ -102,6 +102,8 @@ class _Hooks:
         body = await request.body()
         by = proven(request, body)
         if not by:
+            if grant_of(bearer(request.scope), self._operations.grants) is not None:
+                return JSONResponse({"error": "a token of scope hook is needed"}, 403)
             return JSONResponse({"error": "no valid signature or token"}, 401)
         try:
             commands = read(body, by)

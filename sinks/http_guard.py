@@ -165,7 +165,12 @@ class HttpGuard:
             return 403, "a token of scope operate is needed (serve.token_file)"
         if not self._tokens or path in ("/", PAGES) or path.startswith(f"{PAGES}/"):
             return None
-        return None if token_ok(bearer(scope), self._tokens) else (401, "a bearer token is needed")
+        given = bearer(scope)
+        if token_ok(given, self._tokens):
+            return None
+        if grant is not None:
+            return 403, "a token of scope read is needed (serve.token_file)"
+        return 401, "the bearer token is not known" if given else "a bearer token is needed"
 
     def _wait_s(self, scope: Scope) -> float:
         """How long the client has to wait; probes never do."""

@@ -8,6 +8,7 @@ from typing import Any, Final
 from starlette.testclient import TestClient
 
 from sinks.api import ApiParts, Readiness, create_app
+from sinks.api_document import EVERYWHERE
 from sinks.approvals import ApprovalLinks, ApprovalSettings
 from sinks.commands import Command
 from sinks.console.routes import ConsoleParts, console
@@ -22,7 +23,7 @@ INTRODUCTION: Final = """# HTTP
 What `driftline serve` answers, by default at `http://127.0.0.1:8780`. A running one has the whole
 document, OpenAPI 3.1 with every field, at `/openapi.json`; it is also in
 [openapi.json](openapi.json). Below, `?` marks what may be left out, and every endpoint may also
-answer 401, 408, 422, 429, 431 or 500. The other roles answer Prometheus at `/metrics` of a port of
+answer {everywhere}. The other roles answer Prometheus at `/metrics` of a port of
 their own (`metrics.port`).
 
 """
@@ -64,7 +65,9 @@ def openapi_file() -> str:
 def http_page() -> str:
     """The page."""
     said = document()
-    lines = [INTRODUCTION + said["info"]["description"], ""]
+    *codes, last = sorted(map(str, EVERYWHERE))
+    everywhere = f"{', '.join(codes)} or {last}"
+    lines = [INTRODUCTION.format(everywhere=everywhere) + said["info"]["description"], ""]
     for tag in said["tags"]:
         lines += [f"## {tag['name'].capitalize()}", "", tag["description"], ""]
         lines += ["| | | answers |", "|---|---|---|"]
@@ -80,6 +83,10 @@ def _row(method: str, path: str, operation: Any) -> str:
     asked = [each for each in operation.get("parameters", []) if each["in"] == "query"]
     shown = ", ".join(f"`{e['name']}`" + ("" if e.get("required") else "?") for e in asked)
     about = " ".join(operation["description"].split()) + (f" Query: {shown}." if shown else "")
-    everywhere = {"401", "408", "422", "429", "431", "500"}
-    answers = ", ".join(sorted(set(operation["responses"]) - everywhere))
+    own = {
+        code
+        for code, answer in operation["responses"].items()
+        if answer["description"] != EVERYWHERE.get(int(code), {}).get("description")
+    }
+    answers = ", ".join(sorted(own))
     return f"| `{method.upper()} {path}` | {about} | {answers} |"

@@ -92,6 +92,29 @@ def test_only_an_operator_decides(token: str, status: int) -> None:
     assert len(kafka.commands) == (status == 202)
 
 
+@pytest.mark.parametrize(
+    ("method", "path", "token", "status", "said"),
+    [
+        ("GET", "/v1/automation", HOOK, 403, "a token of scope read is needed"),
+        ("GET", "/v1/automation", "x" * 20, 401, "the bearer token is not known"),
+        ("GET", "/v1/automation", "", 401, "a bearer token is needed"),
+        ("POST", "/v1/hooks/alertmanager", READER, 403, "a token of scope hook is needed"),
+        ("POST", "/v1/hooks/alertmanager", "x" * 20, 401, "no valid signature or token"),
+        ("GET", "/v1/nowhere", READER, 404, "nothing is here"),
+        ("PATCH", "/v1/releases", READER, 405, "this path takes other methods"),
+    ],
+)
+def test_who_is_refused_is_told_which_scope_is_missing(
+    method: str, path: str, token: str, status: int, said: str
+) -> None:
+    client, kafka = api()
+    headers = {"authorization": f"Bearer {token}"} if token else {"authorization": ""}
+    reply = client.request(method, path, headers=headers)
+    assert reply.status_code == status
+    assert reply.json()["error"].startswith(said)
+    assert kafka.commands == []
+
+
 def test_without_tokens_everybody_reads_and_nobody_orders() -> None:
     client, kafka = api(grants=(), token="")
     assert client.get("/v1/automation").status_code == 200
