@@ -16,8 +16,10 @@ class ServeSettings:
     SCOPES NAME`` (`sinks.grants`), each valid, so that a token can be replaced without a gap; ""
     means that no token is asked for, and that nothing can be ordered.
     ``max_verdict_age_ms``: a verdict written longer ago answers ``inconclusive``; it must be
-    longer than the judge's interval of repeating an unchanged verdict. ``max_releases``: releases
-    held in memory; beyond it the one not heard of for longest is dropped.
+    longer than the judge's interval of repeating an unchanged verdict. ``max_data_age_ms``: a PASS
+    whose newest data are older (by their own time, and by three panes at least) answers
+    ``inconclusive`` as well: events or the line itself are late. ``max_releases``: releases held
+    in memory; beyond it the one not heard of for longest is dropped.
     ``max_connections``: beyond it the server answers 503. ``requests_per_second`` of one client
     (a token, or an address), with bursts of ``burst``; beyond it 429.
 
@@ -31,6 +33,7 @@ class ServeSettings:
     port: int = DEFAULT_PORT
     token_file: str = ""
     max_verdict_age_ms: int = 300_000
+    max_data_age_ms: int = 3_600_000
     max_releases: int = 10_000
     max_connections: int = 512
     requests_per_second: int = 100
@@ -46,6 +49,8 @@ class ServeSettings:
             raise ValueError("port must be between 0 and 65535")
         if self.max_verdict_age_ms <= 0:
             raise ValueError("max_verdict_age must be above zero")
+        if self.max_data_age_ms <= 0:
+            raise ValueError("max_data_age must be above zero")
         if not 1 <= self.max_releases <= 1_000_000:
             raise ValueError("max_releases must be between 1 and 1000000")
         if not 1 <= self.max_connections <= 100_000:

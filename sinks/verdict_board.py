@@ -2,7 +2,9 @@
 
 Guarantee: only a PASS or a FAIL that was written at most ``max_age_ms`` ago is answered as such.
 Everything else (no verdict, an old one, BLIND, HOLD, INSUFFICIENT, an unknown role) is
-``inconclusive``, so that silence never promotes a release and never rolls one back. Memory is
+``inconclusive``, so that silence never promotes a release and never rolls one back. Nor does a PASS
+count whose newest data are older than ``max_data_age_ms``: a line that lags behind still writes
+verdicts, on what was long ago. A FAIL stays proven of its version, whenever it was read. Memory is
 bounded by ``max_releases`` times `MAX_REASONS` reasons.
 
 A release that was rolled back and has fallen silent is still the one that failed: its status is
@@ -31,6 +33,8 @@ MAX_REASON_CHARS: Final = 300
 
 NO_DATA_AGE_SECONDS: Final = 1e9
 """Age of the data of a release nobody has heard of: so large that no "fresh enough" holds."""
+
+DATA_OF_ANY_AGE_MS: Final = 2**62
 
 ROLE_ORDER: Final = (Role.CANARY, Role.VARIANT, Role.SHADOW, Role.PRODUCTION)
 """Whose verdict answers for a version when no role is asked for: the one being tried out first."""
@@ -104,7 +108,8 @@ class VerdictBoard:
     the held one was not confirmed for this long and is not of later event time. A judge that lost
     its tables counts from 1 again; without this, its verdicts would be taken for old ones until
     the next restart. A replayed verdict is of earlier event time, and so is never taken.
-    ``rollbacks`` are looked up for every answer.
+    ``rollbacks`` are looked up for every answer. ``max_data_age_ms``: data older than this let
+    nothing pass.
     """
 
     def __init__(
@@ -112,7 +117,9 @@ class VerdictBoard:
         max_releases: int = 10_000,
         supersede_after_ms: int = 300_000,
         rollbacks: Rollbacks = lambda _model, _version: None,
+        max_data_age_ms: int = DATA_OF_ANY_AGE_MS,
     ) -> None:
+        self._max_data_age_ms = max_data_age_ms
         self._rollbacks = rollbacks
         self._max_releases = max_releases
         self._supersede_after_ms = supersede_after_ms
@@ -152,36 +159,40 @@ class VerdictBoard:
         if not known:
             return self._told(unknown(model, version, "" if role is None else role.value))
         others = tuple(other.release.role.value for other in known[1:])
-        return self._told(_judged(known[0], now_ms, max_age_ms, others))
+        return self._told(_judged(known[0], self._ages(now_ms, max_age_ms), others))
 
     def answers(
         self, now_ms: int, max_age_ms: int, model: str | None, limit: int
     ) -> tuple[int, tuple[Answer, ...]]:
         """How many releases there are, and the ``limit`` most recently confirmed of them."""
+        ages = self._ages(now_ms, max_age_ms)
         with self._lock:
             held = [
                 s for s in reversed(self._standings.values()) if model in (None, s.release.model)
             ]
-        return len(held), tuple(
-            self._told(_judged(s, now_ms, max_age_ms, ())) for s in held[:limit]
-        )
+        return len(held), tuple(self._told(_judged(s, ages, ())) for s in held[:limit])
 
     def standings(self, now_ms: int, max_age_ms: int) -> tuple[tuple[Standing, Answer], ...]:
         """All that is held, the most recently confirmed first, each with what is said of it now."""
+        ages = self._ages(now_ms, max_age_ms)
         with self._lock:
             held = list(reversed(self._standings.values()))
-        return tuple((s, self._told(_judged(s, now_ms, max_age_ms, ()))) for s in held)
+        return tuple((s, self._told(_judged(s, ages, ()))) for s in held)
+
+    def _ages(self, now_ms: int, max_age_ms: int) -> _Ages:
+        return _Ages(now_ms, max_age_ms, self._max_data_age_ms)
 
     def counts(self, now_ms: int, max_age_ms: int) -> Mapping[Status, int]:
         """Releases by status, each status present; an old verdict counts as BLIND, unless the
         release was rolled back."""
+        ages = self._ages(now_ms, max_age_ms)
         with self._lock:
             held = list(self._standings.values())
         found = dict.fromkeys(Status, 0)
         for standing in held:
-            status = _status_now(standing, now_ms, max_age_ms)
+            status = _status_now(standing, ages)
             if status is Status.BLIND:
-                status = self._told(_judged(standing, now_ms, max_age_ms, ())).status
+                status = self._told(_judged(standing, ages, ())).status
             found[status] += 1
         return found
 
@@ -239,19 +250,39 @@ def decision_of(status: Status) -> Decision:
             assert_never(status)
 
 
-def _status_now(standing: Standing, now_ms: int, max_age_ms: int) -> Status:
-    return Status.BLIND if now_ms - standing.received_ms > max_age_ms else standing.status
+@dataclass(frozen=True, slots=True)
+class _Ages:
+    """How old a verdict, and the data of a PASS, may be at ``now_ms``."""
+
+    now_ms: int
+    max_verdict_ms: int
+    max_data_ms: int
+
+    def too_old(self, standing: Standing) -> str:
+        """Why ``standing`` does not count any more; "" if it does."""
+        verdict_ms, data_ms = self.now_ms - standing.received_ms, self.now_ms - standing.as_of_ms
+        if verdict_ms > self.max_verdict_ms:
+            return _older("the last verdict is", verdict_ms, self.max_verdict_ms)
+        if standing.status is Status.PASS and data_ms > self.max_data_ms:
+            return _older("the data behind this are", data_ms, self.max_data_ms)
+        return ""
 
 
-def _judged(standing: Standing, now_ms: int, max_age_ms: int, others: tuple[str, ...]) -> Answer:
-    status = _status_now(standing, now_ms, max_age_ms)
+def _older(what: str, age_ms: int, most_ms: int) -> str:
+    return f"{what} {age_ms / 1000:.0f} s old; more than {most_ms / 1000:.0f} s"
+
+
+def _status_now(standing: Standing, ages: _Ages) -> Status:
+    return Status.BLIND if ages.too_old(standing) else standing.status
+
+
+def _judged(standing: Standing, ages: _Ages, others: tuple[str, ...]) -> Answer:
+    status, now_ms = _status_now(standing, ages), ages.now_ms
     decision = decision_of(status)
     age_s = max(0.0, (now_ms - standing.received_ms) / 1000)
     reasons = [standing.reason] if standing.reason else []
     if status is not standing.status:
-        reasons.insert(
-            0, f"the last verdict is {age_s:.0f} s old; more than {max_age_ms / 1000:.0f} s"
-        )
+        reasons.insert(0, ages.too_old(standing))
     if others:
         reasons.append(f"answered for role {standing.release.role}; also seen: {', '.join(others)}")
     share = standing.passed / standing.checks if standing.checks else 0.0

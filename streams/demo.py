@@ -166,7 +166,8 @@ def _start(supervisor: Supervisor, folder: Path, samples: Path) -> tuple[Config,
 references:
   files: ["{reference.name}"]
 store: {{path: var/store, http_port: {store_port}}}
-serve: {{port: {serve_port}}}
+# The replay is of hours ago, and a PASS on it is to be seen.
+serve: {{port: {serve_port}, max_data_age: 1d}}
 egress:
   allow_private: ["{hosts[0]}", "{hosts[1]}"]
 receivers:

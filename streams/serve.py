@@ -58,6 +58,7 @@ log = structlog.get_logger()
 _GRACE_S: Final = 2
 _TICK_S: Final = 0.1
 _LOOK_TIMEOUT_MS: Final = 5_000
+LEAST_PANES: Final = 3
 
 
 def listen(settings: ServeSettings) -> socket.socket:
@@ -141,6 +142,7 @@ def serve(
         settings.max_releases,
         settings.max_verdict_age_ms,
         operations.board.case_of if operations is not None else lambda _model, _version: None,
+        settings.max_data_age_ms,
     )
     tokens = read_tokens(settings.token_file)
     tls = tls_options(settings)
@@ -248,6 +250,13 @@ def console_view(settings: StoreSettings) -> StoreView:
     return StoreView(asking(soon), time.monotonic, settings.database)
 
 
+def settings_of(config: Config) -> ServeSettings:
+    """Those of ``serve``. A verdict is as of the end of its newest closed pane, so no age of data
+    shorter than some panes can be asked for."""
+    least_ms = LEAST_PANES * config.time.pane_ms
+    return replace(config.serve, max_data_age_ms=max(config.serve.max_data_age_ms, least_ms))
+
+
 def run(config: Config) -> int:
     """The role: serve with the settings of ``config`` until a signal comes. For the main thread."""
     stop = stop_signals()
@@ -268,7 +277,7 @@ def run(config: Config) -> int:
             hooks=config.hooks,
         )
         serve(
-            config.serve,
+            settings_of(config),
             lambda: Consumer(properties),
             decode_verdict,
             findings_of(config.store),

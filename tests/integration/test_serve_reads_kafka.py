@@ -26,7 +26,7 @@ def verdict(version: str, status: Status, sequence: int) -> Verdict:
         status=status,
         reason="because",
         sequence=sequence,
-        as_of_ms=0,
+        as_of_ms=time.time_ns() // 1_000_000,
         window_start_ms=0,
         window_ms=60_000,
         baseline_version="1",

@@ -16,7 +16,7 @@ from detectors.rollback_case import RollbackState
 from detectors.verdict import Status, Verdict
 from sinks.control import CaseRecord
 from sinks.receivers import NO_RECEIVER
-from sinks.verdict_board import Answer, Decision, VerdictBoard
+from sinks.verdict_board import Answer, Decision, VerdictBoard, decision_of
 
 NOW = 1_700_000_000_000
 MAX_AGE = 300_000
@@ -104,6 +104,23 @@ def test_an_old_verdict_is_blind_whatever_it_said(status: Status) -> None:
     assert (late.decision, late.status) == (Decision.INCONCLUSIVE, Status.BLIND)
     assert "300 s old" in late.reasons[0]
     assert board.counts(NOW + MAX_AGE + 1, MAX_AGE)[Status.BLIND] == 1
+
+
+@pytest.mark.parametrize(
+    ("status", "then"), [(Status.PASS, Status.BLIND), (Status.FAIL, Status.FAIL)]
+)
+def test_a_new_verdict_on_old_data_passes_nothing_and_what_it_has_proven_stays(
+    status: Status, then: Status
+) -> None:
+    """A line that lags behind goes on writing verdicts."""
+    board = VerdictBoard(max_data_age_ms=60_000)
+    board.update(verdict(status, as_of_ms=NOW - 60_000), NOW)
+    assert board.answer("m", "2", Role.CANARY, NOW, MAX_AGE).status is status
+    later = board.answer("m", "2", Role.CANARY, NOW + 1, MAX_AGE)
+    assert (later.status, later.decision) == (then, decision_of(then))
+    assert board.counts(NOW + 1, MAX_AGE)[then] == 1
+    if then is Status.BLIND:
+        assert later.reasons[0] == "the data behind this are 60 s old; more than 60 s"
 
 
 def test_the_highest_sequence_wins_in_any_order() -> None:

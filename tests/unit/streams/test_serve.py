@@ -7,6 +7,8 @@ import threading
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from dataclasses import replace
+from pathlib import Path
 from typing import Any
 
 import httpx2
@@ -17,8 +19,9 @@ from detectors.release import Release, Role
 from detectors.verdict import Status, Verdict
 from sinks.serve_settings import ServeSettings
 from sinks.verdict_board import Decision, VerdictBoard
+from streams.config import load_config
 from streams.errors import UnavailableError, UserError
-from streams.serve import listen, serve
+from streams.serve import listen, serve, settings_of
 from streams.verdict_reader import VerdictReader
 from streams.wire import decode_verdict, encode_verdict
 
@@ -196,12 +199,18 @@ def serving(settings: ServeSettings, consumer: FakeConsumer) -> Iterator[str]:
 
 
 def test_it_answers_over_http_and_stops_within_five_seconds() -> None:
-    consumer = FakeConsumer([record(encode_verdict(verdict(Status.PASS)), 2**52), at_end(0)])
+    now = replace(verdict(Status.PASS), as_of_ms=2**52)
+    long_ago = verdict(Status.PASS, version="1")
+    said = [record(encode_verdict(each), 2**52) for each in (now, long_ago)]
+    consumer = FakeConsumer([*said, at_end(0)])
     with serving(ServeSettings(port=0), consumer) as url:
         with httpx2.Client(base_url=url, trust_env=False) as client:
             until(lambda: client.get("/readyz").status_code == 200)
             body = client.get("/v1/verdict", params={"model": "m", "version": "2"}).json()
             assert body["verdict"] == "pass"
+            body = client.get("/v1/verdict", params={"model": "m", "version": "1"}).json()
+            assert (body["verdict"], body["status"]) == ("inconclusive", "blind")
+            assert body["reasons"][0].startswith("the data behind this are")
             assert "server" not in client.get("/healthz").headers
         # A connection that says nothing must not hold up the stop.
         host, port = url.removeprefix("http://").split(":")
@@ -224,3 +233,10 @@ def test_a_port_in_use_is_one_clear_error() -> None:
 def test_an_address_that_is_not_ours_is_one_clear_error(host: str) -> None:
     with pytest.raises(UserError, match="not an address of this machine"):
         listen(ServeSettings(host=host, port=0))
+
+
+def test_data_may_always_be_as_old_as_some_panes(tmp_path: Path) -> None:
+    file = tmp_path / "c.yaml"
+    file.write_text("time: {pane: 1h, windows: [1h, 1d]}\n")
+    assert settings_of(load_config(file, {})).max_data_age_ms == 3 * 3_600_000
+    assert settings_of(load_config(None, {})).max_data_age_ms == 3_600_000
