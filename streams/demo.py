@@ -40,10 +40,10 @@ INPUT_PARTITIONS = 4
 _CHILD_READY_S = 20.0
 
 INTRO = """[bold]driftline demo[/bold]: five hours of real traffic, replayed in {seconds:.0f} s
-  [bold]gpt-4[/bold]     GPT-4 of March 2023 (production) and of June (canary), GPT-3.5 (shadow)
+  [bold]gpt-4[/bold]     GPT-4 of March 2023 (production), of June (canary); GPT-3.5 (shadow)
   [bold]car_loan[/bold]  loan decisions whose applicants change half-way
-Watch: the canary is rolled back; a page goes out for it, for the shadow and for the loans; and that
-is all that is done."""
+Watch: the canary is rolled back; it, the shadow and the loans page somebody;
+nothing else is done."""
 
 
 def run(keep: bool = False, directory: Path | None = None) -> int:

@@ -172,7 +172,7 @@ class Supervisor:
             if not child.alive():
                 raise RoleFailed(name, f"{_ending(child)} while starting", self._last_lines(child))
             if _now_ms() > deadline:
-                what = f"was not ready within {timeout_ms / 1000:g} s"
+                what = f"runs and was not ready within {timeout_ms / 1000:g} s (a busy machine?)"
                 raise RoleFailed(name, what, self._last_lines(child))
             if self._signals:
                 raise KeyboardInterrupt

@@ -38,7 +38,8 @@ TARGETS_FILE = "prometheus.json"
 """In the run folder: the roles' metrics ports, for ``file_sd_configs`` of Prometheus."""
 _LAST_PORT = 65_535
 _BROKER_READY_MS = 20_000
-_ROLE_READY_MS = 60_000
+_ROLE_READY_MS = 180_000
+"""A role that ends is seen at once; one that runs may be slow: a new store, on a busy machine."""
 
 EMBEDDED_PROMISE = (
     "embedded mode: events live in memory and are read at least once; "

@@ -197,7 +197,7 @@ def test_a_role_that_ends_while_starting_is_named_with_its_last_lines(tmp_path: 
 def test_a_role_that_is_never_ready_is_named(tmp_path: Path) -> None:
     with Supervisor(tmp_path) as supervisor:
         supervisor.start(Role("judge", SLEEPER, ready_file=tmp_path / "r"))
-        with pytest.raises(RoleFailed, match=r"judge was not ready within 0\.1 s"):
+        with pytest.raises(RoleFailed, match=r"judge runs and was not ready within 0\.1 s"):
             supervisor.wait_ready("judge", 100)
 
 
