@@ -41,6 +41,11 @@ _HEADERS: Final = {
     "referrer-policy": "no-referrer",
 }
 _SETTLED: Final = "There is nothing left to decide."
+_TOLD: Final = {
+    "approve": "It is carried out now, if it still fails, there is a version to return to and"
+    " automation is on. What came of it stands among the incidents of the console.",
+    "reject": "Nothing is rolled back.",
+}
 
 Key = Annotated[str, Query(alias="k", min_length=1, max_length=200)]
 Revision = Annotated[int, Query(alias="r", ge=1, le=1_000_000)]
@@ -76,14 +81,14 @@ class _Approvals:
             return _page("This is not our form", "", 400)
         if isinstance(found, HTMLResponse):
             return found
-        if decision not in ("approve", "reject"):
+        if decision not in _TOLD:
             return _page("This is not our form", "", 400)
         approved = decision == "approve"
         command = decision_command(found, revision, approved=approved, by=BY, now_ms=self._now_ms())
         if not await self._publish(lambda: self._operations.publish.command(command)):
             return _page("Not done", "<p>Kafka does not take it now. Try again.</p>", 503)
         done = "Approved" if approved else "Rejected"
-        told = "It is carried out now." if approved else "Nothing is rolled back."
+        told = _TOLD[decision]
         return _page(done, f'<p id="outcome">{told}</p>' + _facts(found))
 
     def _proposal(
