@@ -264,7 +264,8 @@ class _Ages:
         if verdict_ms > self.max_verdict_ms:
             return _older("the last verdict is", verdict_ms, self.max_verdict_ms)
         if standing.status is Status.PASS and data_ms > self.max_data_ms:
-            return _older("the data behind this are", data_ms, self.max_data_ms)
+            why = _older("the data behind this are", data_ms, self.max_data_ms)
+            return f"{why} (serve.max_data_age)"
         return ""
 
 

@@ -120,7 +120,8 @@ def test_a_new_verdict_on_old_data_passes_nothing_and_what_it_has_proven_stays(
     assert (later.status, later.decision) == (then, decision_of(then))
     assert board.counts(NOW + 1, MAX_AGE)[then] == 1
     if then is Status.BLIND:
-        assert later.reasons[0] == "the data behind this are 60 s old; more than 60 s"
+        said = "the data behind this are 60 s old; more than 60 s (serve.max_data_age)"
+        assert later.reasons[0] == said
 
 
 def test_the_highest_sequence_wins_in_any_order() -> None:
