@@ -56,7 +56,7 @@ class SecurityCell:
     guard: str
 
 
-CONNECTIONS: Final = "forbidden connections"
+CONNECTIONS: Final = "forbidden-connect"
 CELLS: Final = (
     SecurityCell(
         "G1",
@@ -111,7 +111,7 @@ CELLS: Final = (
         "G8",
         "a proxy, and an answer of 500 kB",
         _awaited(egress_cells.proxies_and_answers),
-        "forbidden connections, and answers kept whole",
+        f"{CONNECTIONS}, and answers kept whole",
         "no proxy is used, and answers are cut",
     ),
     SecurityCell(
