@@ -102,9 +102,7 @@ class _Hooks:
         body = await request.body()
         by = proven(request, body)
         if not by:
-            if grant_of(bearer(request.scope), self._operations.grants) is not None:
-                return JSONResponse({"error": "a token of scope hook is needed"}, 403)
-            return JSONResponse({"error": "no valid signature or token"}, 401)
+            return JSONResponse({"error": "no valid signature or token of scope hook"}, 401)
         try:
             commands = read(body, by)
         except NotAHook as error:

@@ -185,7 +185,6 @@ ASKED = (
     Ask(202, "POST", REJECT, f"{KEY}/reject", json={"revision": 1}),
     Ask(202, "POST", "/v1/hooks/grafana", content=ALERTS, token="", headers=SIGNED),
     Ask(401, "POST", "/v1/hooks/grafana", content=ALERTS, token=""),
-    Ask(403, "POST", "/v1/hooks/grafana", content=ALERTS, token=OPERATOR),
     Ask(503, "POST", "/v1/hooks/grafana", content=ALERTS, headers=SIGNED, kafka_away=True),
     Ask(202, "POST", "/v1/hooks/alertmanager", content=ALERTS, token=HOOK),
     Ask(400, "POST", "/v1/hooks/alertmanager", content=b"no", token=HOOK),
