@@ -10,12 +10,14 @@ offsets that are gone, or beyond the end, while this worker runs.
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
+from typing import Final
 
 import confluent_kafka
 import structlog
-from confluent_kafka import TopicPartition
+from confluent_kafka import KafkaError, KafkaException, TopicPartition
 from confluent_kafka.admin import AdminClient
 
 from streams.intake import Place
@@ -24,6 +26,11 @@ from streams.patience import patiently
 from streams.wire import UNCOUNTED
 
 log = structlog.get_logger()
+
+_UNKNOWN: Final = KafkaError._UNKNOWN_PARTITION  # noqa: SLF001 - its public name
+_LOOKS: Final = 100
+_LOOKS_AGAIN_S: Final = 0.3
+"""So often, and so far apart, a partition that we were given is looked for."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -130,11 +137,22 @@ class Positions:
         return known
 
     def _watermarks(self, place: Place) -> tuple[int, int]:
-        found = (0, 0)
+        found, looked = (0, 0), 0
 
         def ask(seconds: float) -> None:
-            nonlocal found
-            found = self._consumer.get_watermark_offsets(TopicPartition(*place), timeout=seconds)
+            nonlocal found, looked
+            looked += 1
+            try:
+                found = self._consumer.get_watermark_offsets(
+                    TopicPartition(*place), timeout=seconds
+                )
+            except KafkaException as error:
+                if error.args[0].code() != _UNKNOWN or looked >= _LOOKS:
+                    raise
+                # The group has given it to us, so there is one: the client has lost sight of it
+                # with its broker, and says so at once.
+                time.sleep(_LOOKS_AGAIN_S)
+                raise KafkaException(KafkaError(KafkaError.LEADER_NOT_AVAILABLE)) from None
 
         patiently(ask, self._stop)
         return found

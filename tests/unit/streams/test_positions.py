@@ -18,15 +18,17 @@ PLACE = ("predictions", 0)
 
 
 class Broker:
-    """What Positions asks of a consumer. ``silent``: so many calls get no answer."""
+    """What Positions asks of a consumer. ``silent``: so many calls get no answer, or that the
+    client has ``lost`` the partition."""
 
-    def __init__(self, low: int, high: int, silent: int = 0) -> None:
+    def __init__(self, low: int, high: int, silent: int = 0, lost: bool = False) -> None:
         self.low, self.high, self.silent = low, high, silent
+        self.error = KafkaError._UNKNOWN_PARTITION if lost else KafkaError._TIMED_OUT
 
     def get_watermark_offsets(self, place: TopicPartition, timeout: float) -> tuple[int, int]:
         if self.silent:
             self.silent -= 1
-            raise KafkaException(KafkaError(KafkaError._TIMED_OUT))
+            raise KafkaException(KafkaError(self.error))
         return self.low, self.high
 
 
@@ -68,6 +70,10 @@ def test_what_is_deleted_before_anything_was_committed_is_said_too() -> None:
 
 def test_a_broker_that_is_away_is_asked_again() -> None:
     assert positions(Broker(0, 20, silent=3)).begin(PLACE, 7) == Beginning(7)
+
+
+def test_a_partition_the_client_has_lost_sight_of_is_looked_for_again() -> None:
+    assert positions(Broker(0, 20, silent=3, lost=True)).begin(PLACE, 7) == Beginning(7)
 
 
 def test_offsets_that_are_gone_are_those_of_a_topic_that_was_made_again() -> None:
