@@ -122,7 +122,6 @@ def test_tokens_do_only_what_their_scopes_say(automatic: Line) -> None:
     for token, status in ((READ, 403), (HOOK, 403), ("x", 403), ("x" * 30, 403)):
         reply = automatic.api.put("/v1/automation", json=order, headers=bearer(token))
         assert reply.status_code == status
-    assert automatic.api.get("/v1/releases").status_code == 401
     assert automatic.api.get("/v1/releases", headers=bearer("x" * 30)).status_code == 401
     assert automatic.api.get("/v1/releases", headers=bearer(HOOK)).status_code == 403
     assert automatic.api.get("/v1/releases", headers=bearer(READ)).status_code == 200
