@@ -45,6 +45,7 @@ def broker_down(stage: Stage) -> Report:
     with _scene(stage) as scene, scene.traffic:
         worker = scene.start("summarize")
         worker.wait_ready()
+        scene.wait_committed()  # "in the middle" also where a start takes long
         time.sleep(2)
         stage.kafka.kill()
         try:
