@@ -21,10 +21,10 @@ import gc
 import math
 import time
 from collections import deque
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
-from typing import Any, Final, Literal, Protocol
+from typing import Any, Final, Protocol
 
 import structlog
 from confluent_kafka import KafkaError, KafkaException, Message, TopicPartition
@@ -47,6 +47,7 @@ from sinks.table import Table
 from streams import internal_topics
 from streams.clock import wall_ms
 from streams.failpoints import reached
+from streams.identified_consumer import AssignedConsumer
 from streams.metrics_store import StoreMetrics
 from streams.store_batch import Batch, Place
 from streams.store_flight import Flight, Insert, Launch, in_a_thread
@@ -81,20 +82,12 @@ _FINAL_ERRORS = frozenset(
 )
 
 
-class Consumer(Protocol):
-    """What the store needs of ``confluent_kafka.Consumer``."""
+class Consumer(AssignedConsumer, Protocol):
+    """What the store needs of ``confluent_kafka.Consumer``, or of one that knows topics by ids."""
 
     def subscribe(
         self, topics: list[str], *, on_revoke: Callable[[Any, list[TopicPartition]], None]
     ) -> None: ...
-    def consume(self, num_messages: int, timeout: float) -> Sequence[Message]: ...
-    def commit(
-        self, *, offsets: list[TopicPartition], asynchronous: Literal[False]
-    ) -> list[TopicPartition]: ...
-    def assignment(self) -> list[TopicPartition]: ...
-    def pause(self, partitions: list[TopicPartition]) -> None: ...
-    def resume(self, partitions: list[TopicPartition]) -> None: ...
-    def close(self) -> None: ...
 
 
 @dataclass(frozen=True, slots=True)
