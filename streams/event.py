@@ -18,7 +18,7 @@ categories ``true`` and ``false``.
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from enum import StrEnum
 from typing import Protocol
 
@@ -92,6 +92,20 @@ class Decoded:
     batches: tuple[EventBatch, ...]
     rejects: tuple[Reject, ...]
     rows: NDArray[np.int64]
+
+
+def put_together(parts: Sequence[tuple[NDArray[np.int64], Decoded]], messages: int) -> Decoded:
+    """So many ``messages`` of which each part was decoded by itself. With each part: the index of
+    its messages, ascending. What is late, and what is committed, follows from the order of all."""
+    batches: list[EventBatch] = []
+    rejects: list[Reject] = []
+    rows = np.zeros(messages, np.int64)
+    for index, part in parts:
+        rows[index] = part.rows
+        batches += [replace(batch, source=index[batch.source]) for batch in part.batches]
+        rejects += [replace(each, source=int(index[each.source])) for each in part.rejects]
+    rejects.sort(key=lambda each: each.source)
+    return Decoded(tuple(batches), tuple(rejects), rows)
 
 
 @dataclass(frozen=True, slots=True)

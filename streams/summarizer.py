@@ -13,6 +13,7 @@ from typing import Any, ClassVar
 
 import numpy as np
 from confluent_kafka import Message, TopicPartition
+from numpy.typing import NDArray
 
 from detectors.reference import Reference
 from sinks.dead_letters import DeadLetter
@@ -20,7 +21,7 @@ from streams.accumulate import Accumulator
 from streams.cardinality import Limits
 from streams.codecs import choose, make_codec
 from streams.epochs import encode_epoch
-from streams.event import Bounds, Codec, Decoded
+from streams.event import Bounds, Codec, Decoded, put_together
 from streams.inputs import InputFormat, InputSettings
 from streams.intake import Chunk, Intake, Place, encode_clock
 from streams.internal_topics import DEADLETTERS, EPOCHS, EVENTS, INTAKE, SUMMARIES
@@ -233,34 +234,47 @@ class Summarizer:
         places = [(topic, number) for number in partitions.tolist()]
         offset = np.fromiter(map(_OFFSET, messages), np.int64, len(messages))
         kafka_ts = [m.timestamp()[1] for m in messages] if settings.kafka_ts_fallback else None
-        rows = 0
-        models: set[str] = set()
-        for name, picked in self._by_codec(settings, messages, values):
-            part, part_ts, index = values, kafka_ts, np.arange(len(values))
-            if picked is not None:
-                index = np.array(picked)
-                part = [values[i] for i in picked]
-                part_ts = [kafka_ts[i] for i in picked] if kafka_ts is not None else None
-            chunk = Chunk(tuple(places), place[index], offset[index])
-            decoded = self._decode(topic, name, part, part_ts, bounds, now_ms)
-            self.intake.account(decoded, chunk, self.accumulator, now_ms)
-            rows += int(decoded.rows.sum())
-            models.update(batch.model for batch in decoded.batches)
-            for reject in decoded.rejects:
-                _, partition = chunk.places[chunk.place[reject.source]]
-                letter = DeadLetter(
-                    topic,
-                    partition,
-                    int(chunk.offset[reject.source]),
-                    reject.row,
-                    reject.reason,
-                    reject.raw,
-                    now_ms,
-                )
-                self._outgoing.append(OutgoingRecord(DEADLETTERS, -1, letter.key, letter.encode()))
-            for key, value in self._sample.pick(decoded, chunk):
-                self._outgoing.append(OutgoingRecord(EVENTS, -1, key, value))
-        return rows, len(models)
+        parts = [
+            self._decode_part(topic, name, picked, values, kafka_ts, bounds, now_ms)
+            for name, picked in self._by_codec(settings, messages, values)
+        ]
+        decoded = parts[0][1] if len(parts) == 1 else put_together(parts, len(messages))
+        chunk = Chunk(tuple(places), place, offset)
+        self.intake.account(decoded, chunk, self.accumulator, now_ms)
+        for reject in decoded.rejects:
+            _, partition = chunk.places[chunk.place[reject.source]]
+            letter = DeadLetter(
+                topic,
+                partition,
+                int(chunk.offset[reject.source]),
+                reject.row,
+                reject.reason,
+                reject.raw,
+                now_ms,
+            )
+            self._outgoing.append(OutgoingRecord(DEADLETTERS, -1, letter.key, letter.encode()))
+        for key, value in self._sample.pick(decoded, chunk):
+            self._outgoing.append(OutgoingRecord(EVENTS, -1, key, value))
+        return int(decoded.rows.sum()), len({batch.model for batch in decoded.batches})
+
+    def _decode_part(
+        self,
+        topic: str,
+        name: str,
+        picked: list[int] | None,
+        values: list[bytes | None],
+        kafka_ts_ms: list[int] | None,
+        bounds: Bounds,
+        now_ms: int,
+    ) -> tuple[NDArray[np.int64], Decoded]:
+        """The messages that are for one codec (None: all), and what it makes of them."""
+        if picked is None:
+            return np.arange(len(values)), self._decode(
+                topic, name, values, kafka_ts_ms, bounds, now_ms
+            )
+        part_ts = [kafka_ts_ms[i] for i in picked] if kafka_ts_ms is not None else None
+        part = [values[i] for i in picked]
+        return np.array(picked), self._decode(topic, name, part, part_ts, bounds, now_ms)
 
     def _decode(
         self,
