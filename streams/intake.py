@@ -16,6 +16,7 @@ from numpy.typing import NDArray
 
 from streams.accumulate import Accumulator
 from streams.event import Decoded
+from streams.holes import Hole, first_hole
 from streams.kept_rows import Kept
 from streams.timeline import NEVER, TimeSettings, is_late, late_rows
 from streams.wire import PartitionProgress, Row
@@ -78,6 +79,8 @@ class PartitionIntake:
     """Of the topic that is read; "" if the broker does not say."""
     is_noted: bool = False
     """Whether an offset was committed under ``topic_id``."""
+    hole: Hole | None = None
+    """The first since the last flush."""
 
     def begin(self, offset: int, lost: int, topic_id: str = "", is_noted: bool = False) -> None:
         """Reading goes on at an offset; ``lost``: messages before it that nobody can read."""
@@ -90,6 +93,7 @@ class PartitionIntake:
         self.first_offset = self.next_offset
         self.messages = self.events = self.dead = self.late = self.capped = 0
         self.lost, self.lost_after_ms = 0, NEVER
+        self.hole = None
 
     @property
     def moved(self) -> bool:
@@ -151,12 +155,16 @@ class Intake:
         last[chunk.place] = numbers  # of equal indices the last one wins
         first[chunk.place[::-1]] = numbers[::-1]
         ends = (chunk.offset[first].tolist(), chunk.offset[last].tolist())
-        for place, count, lowest, highest in zip(chunk.places, messages, *ends, strict=True):
+        numbered = enumerate(zip(chunk.places, messages, *ends, strict=True))
+        for number, (place, count, lowest, highest) in numbered:
             if not count:
                 continue
             intake = self.partitions[place]
             if intake.first_offset < 0:
                 intake.first_offset = lowest
+            expected = intake.next_offset if intake.next_offset >= 0 else lowest
+            if highest + 1 - expected > count and intake.hole is None:
+                intake.hole = first_hole(expected, chunk.offset[chunk.place == number])
             intake.next_offset = highest + 1
             intake.messages += count
             intake.last_message_ms = now_ms

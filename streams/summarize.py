@@ -25,6 +25,7 @@ from streams.batches import MOST_WAIT_S, Batches
 from streams.clock import ClockSteps, wall_ms
 from streams.epochs import NO_EPOCHS, Epochs, EpochSource
 from streams.failpoints import reached
+from streams.holes import Holes
 from streams.intake import Place, decode_clock, decode_topic_id
 from streams.kafka import StartAt
 from streams.metrics_summarize import SummarizeMetrics
@@ -60,6 +61,7 @@ class Worker:
         start: StartAt = StartAt.EARLIEST,
         epochs: EpochSource = NO_EPOCHS,
         lister: AdminClient | None = None,
+        holes: Holes | None = None,
     ) -> None:
         self._metrics = metrics
         self._summarizer = summarizer
@@ -77,6 +79,7 @@ class Worker:
         self._steps = ClockSteps(clock_ms)
         self._failed = False
         self._closing = False
+        self._holes = holes or Holes()
         self._epochs = Epochs(epochs, self._stopping)
         self._positions = Positions(consumer, start, self._stopping, self._epochs.noted, lister)
 
@@ -172,6 +175,9 @@ class Worker:
         left = self._left()
         at_end = {place: count == 0 for place, count in left.items()}
         records = self._summarizer.flush(self._clock_ms(), at_end)
+        if self._holes.must_look_again(intake.partitions):
+            self._summarizer.forget()
+            return False
         reached("summarize.drained")
         offsets = self._summarizer.offsets()
         if not records and not offsets and not self._output.waiting:

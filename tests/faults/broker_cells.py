@@ -25,6 +25,8 @@ DOWN_S: Final = 10.0
 FROZEN_S: Final = 26.0
 """Longer than a session, and than a transaction may be open."""
 MOST_RESIDENT_MB: Final = 600.0
+_LEFT_OUT: Final = "client_left_messages_out"
+"""What a worker says when such messages have come after all."""
 
 
 def finish_alive(scene: Scene, worker: RoleProcess) -> Report:
@@ -144,6 +146,21 @@ def partitions_grow(stage: Stage) -> Report:
         return finish_alive(scene, worker)
 
 
+def messages_left_out(stage: Stage) -> Report:
+    """The worker's client gives it the messages behind two others, and never those two."""
+    faulty = stage.change if stage.change.mutant else Change("client-leaves-out")
+    with _scene(replace(stage, change=faulty)) as scene, scene.traffic:
+        worker = scene.start("summarize")
+        worker.wait_ready()
+        scene.wait_committed()
+        time.sleep(3)
+        scene.report.kills += 1
+        report = finish_alive(scene, worker)
+        if not stage.change.mutant and _LEFT_OUT not in worker.log.read_text(encoding="utf-8"):
+            raise Trouble("the client has left nothing out")
+        return report
+
+
 def oversized(stage: Stage) -> Report:
     """Messages of 9 and 5 MB, and one of 60 MB that is some kB on the wire."""
     with (
@@ -237,6 +254,15 @@ CELLS: Final = (
         partitions_grow,
         Change("looks-once"),
         _STUCK,
+        kills=1,
+    ),
+    Cell(
+        "B9 left out",
+        "the client leaves two messages out, and says nothing",
+        "what was read is read again before a hole is believed",
+        messages_left_out,
+        Change("believes-the-client"),
+        ("lost",),
         kills=1,
     ),
     Cell(

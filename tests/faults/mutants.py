@@ -17,6 +17,9 @@ import confluent_kafka
 from streams import cli
 from tests.faults import results_mutants
 
+_OUT_AFTER = 200
+"""Messages that come before a client leaves some out."""
+
 
 def commits_first() -> None:
     """summarize: offsets are committed when messages are read, not with what came of them."""
@@ -112,6 +115,33 @@ def gives_up() -> None:
     waits_for_calls()
     setattr(positions, "patiently", lambda call, stop: call(5.0))  # noqa: B010
     setattr(output, "is_passing", lambda error: False)  # noqa: B010
+
+
+def client_leaves_out() -> None:
+    """summarize: its client leaves out two messages, once. A fault, no guard is removed."""
+
+    class Careless(confluent_kafka.Consumer):
+        seen = 0
+
+        def consume(self, *arguments: Any, **named: Any) -> list[confluent_kafka.Message]:
+            messages = super().consume(*arguments, **named)
+            before, self.seen = self.seen, self.seen + len(messages)
+            if before >= _OUT_AFTER or self.seen < _OUT_AFTER:
+                return messages
+            partition = messages[-1].partition()
+            out = [m for m in messages if m.partition() == partition and m.error() is None][-2:]
+            return [m for m in messages if m not in out]
+
+    setattr(confluent_kafka, "Consumer", Careless)  # noqa: B010
+
+
+def believes_the_client() -> None:
+    """summarize: where no message comes for an offset, there is none; with a client that leaves
+    some out."""
+    from streams.holes import Holes
+
+    client_leaves_out()
+    setattr(Holes, "must_look_again", lambda *_: False)  # noqa: B010
 
 
 def dies_at_refused_commit() -> None:
@@ -265,6 +295,8 @@ def _nothing(number: int, frame: object) -> None:
 
 MUTANTS: dict[str, Callable[[], None]] = {
     "answers-when-closing": answers_when_closing,
+    "believes-the-client": believes_the_client,
+    "client-leaves-out": client_leaves_out,
     "commits-first": commits_first,
     "deliver-acknowledges-first": results_mutants.deliver_acknowledges_first,
     "deliver-fails-all": results_mutants.deliver_fails_all,

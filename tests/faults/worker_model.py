@@ -7,7 +7,7 @@ are refused.
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Collection, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, cast
 
@@ -16,6 +16,7 @@ from confluent_kafka import KafkaError, KafkaException, Message, TopicPartition
 
 from streams.cardinality import Limits
 from streams.epochs import NO_EPOCHS, Answer, EpochSource, Noted
+from streams.holes import HasRead, Holes
 from streams.inputs import InputSettings
 from streams.internal_topics import EPOCHS
 from streams.sampling import SampleSettings
@@ -48,6 +49,10 @@ class Cluster:
     committed: dict[tuple[str, int], TopicPartition] = field(default_factory=dict)
     generation: int = 0
     plain: bool = False
+    believing: bool = False
+    """Workers believe at once that no message has an offset that none came for."""
+    spacing: int = 1
+    """Of the offsets of messages: with 2 a mark of a transaction stands behind each."""
     topic_id: str = "one"
 
     def ask(self, topics: Collection[str]) -> Answer:
@@ -60,6 +65,16 @@ class Cluster:
 
     def messages(self, partition: int) -> list[Sent]:
         return self.log.messages[partition]
+
+    def end(self, partition: int) -> int:
+        return self.spacing * len(self.messages(partition))
+
+
+class _Believing(Holes):
+    """Looks at nothing twice."""
+
+    def must_look_again(self, places: Mapping[tuple[str, int], HasRead]) -> bool:
+        return False
 
 
 @dataclass
@@ -118,7 +133,7 @@ class Client:
     def get_watermark_offsets(
         self, place: TopicPartition, timeout: float = 0, cached: bool = False
     ) -> tuple[int, int]:
-        return 0, len(self.cluster.messages(place.partition))
+        return 0, self.cluster.end(place.partition)
 
     def position(self, places: list[TopicPartition]) -> list[TopicPartition]:
         return [TopicPartition(p.topic, p.partition, self.positions[p.partition]) for p in places]
@@ -127,10 +142,21 @@ class Client:
         return self.generation
 
     def take(self, partition: int, count: int) -> list[Message]:
-        at = self.positions[partition]
+        spacing = self.cluster.spacing
+        at = -(-self.positions[partition] // spacing)
         some = self.cluster.messages(partition)[at : at + count]
-        self.positions[partition] = at + len(some)
-        return [Message(TOPIC, partition, at + i, value=sent.body) for i, sent in enumerate(some)]
+        offsets = [spacing * (at + i) for i in range(len(some))]
+        if offsets:
+            self.positions[partition] = offsets[-1] + 1
+        return [
+            Message(TOPIC, partition, offset, value=sent.body)
+            for offset, sent in zip(offsets, some, strict=True)
+        ]
+
+    def leave_out(self, partition: int, count: int) -> None:
+        """The next messages never come, unless they are asked for anew."""
+        ahead = self.positions[partition] + count * self.cluster.spacing
+        self.positions[partition] = min(ahead, self.cluster.end(partition))
 
     # --- producer
     def init_transactions(self, timeout: float) -> None:
@@ -191,6 +217,7 @@ def start(cluster: Cluster, fate: Fate, ids: bool = True) -> tuple[Worker, Clien
         lambda name: name,
         clock_ms=lambda: BASE_MS + 3_600_000,
         epochs=EpochSource(cluster.ask, cluster.noted) if ids else NO_EPOCHS,
+        holes=_Believing() if cluster.believing else Holes(),
     )
     worker._on_assign(
         cast("confluent_kafka.Consumer", client),

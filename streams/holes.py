@@ -1,0 +1,90 @@
+"""Offsets that no message came for, looked at twice before they are believed.
+
+A topic may have them: marks of transactions, records that were aborted or compacted away. But a
+client may also leave messages out, and nothing else tells: it reports no error, and reads on behind
+them. So what was read since the last commit is read again. A hole that is there again is the
+topic's own, and from then on holes in this topic are believed: most have none, or many. So a topic
+with holes costs one second look, and one without is watched for ever.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Protocol
+
+import numpy as np
+import structlog
+from numpy.typing import NDArray
+
+log = structlog.get_logger()
+
+
+@dataclass(frozen=True, slots=True)
+class Hole:
+    """No message came with an offset from ``first`` on and before ``until``."""
+
+    first: int
+    until: int
+
+
+def first_hole(expected: int, offsets: NDArray[np.int64]) -> Hole | None:
+    """The first hole in offsets of one partition in their order (int64), where ``expected`` is to
+    come first.
+
+    >>> first_hole(5, np.array([5, 6, 9]))
+    Hole(first=7, until=9)
+    """
+    wanted = np.concatenate(([expected], offsets[:-1] + 1))
+    beyond = np.flatnonzero(offsets > wanted)
+    return Hole(int(wanted[beyond[0]]), int(offsets[beyond[0]])) if len(beyond) else None
+
+
+class HasRead(Protocol):
+    """What was read of a partition since the last commit: up to where, and the first hole."""
+
+    next_offset: int
+    hole: Hole | None
+
+
+class Holes:
+    """What one worker thinks of the holes that it has met. A place is a topic and a partition."""
+
+    def __init__(self) -> None:
+        self._doubted: dict[tuple[str, int], Hole] = {}
+        self._usual: set[str] = set()
+
+    def must_look_again(self, places: Mapping[tuple[str, int], HasRead]) -> bool:
+        """Whether what was read since the last commit must be read again before it is used."""
+        found = [self._is_new(place, read) for place, read in places.items()]
+        return any(found)
+
+    def _is_new(self, place: tuple[str, int], read: HasRead) -> bool:
+        topic, partition = place
+        before = self._doubted.get(place)
+        if before is not None and read.hole == before:
+            del self._doubted[place]
+            if topic not in self._usual:
+                log.info("offsets_without_messages_are_usual", topic=topic, partition=partition)
+            self._usual.add(topic)
+        elif before is not None and read.next_offset >= before.until:
+            del self._doubted[place]
+            log.error(
+                "client_left_messages_out",
+                topic=topic,
+                partition=partition,
+                first=before.first,
+                messages=before.until - before.first,
+                now="they came when they were read again, and are counted",
+            )
+        if read.hole is None or topic in self._usual:
+            return False
+        self._doubted[place] = read.hole
+        log.warning(
+            "offsets_without_messages_reading_again",
+            topic=topic,
+            partition=partition,
+            first=read.hole.first,
+            until=read.hole.until,
+        )
+        return True
