@@ -2,9 +2,11 @@
 
 A topic may have them: marks of transactions, records that were aborted or compacted away. But a
 client may also leave messages out, and nothing else tells: it reports no error, and reads on behind
-them. So what was read since the last commit is read again. A hole that is there again is the
-topic's own, and from then on holes in this topic are believed: most have none, or many. So a topic
-with holes costs one second look, and one without is watched for ever.
+them. The release notes of librdkafka 2.0 and 2.1 say of its calls for many messages at once that a
+rebalance in the middle of one may lose some, or give some that are given again. So what was read
+since the last commit is read again. A hole that is there again is the topic's own, and from then on
+holes in this topic are believed: most have none, or many. So a topic with holes costs one second
+look, and one without is watched for ever. What came twice is always read again.
 """
 
 from __future__ import annotations
@@ -41,10 +43,12 @@ def first_hole(expected: int, offsets: NDArray[np.int64]) -> Hole | None:
 
 
 class HasRead(Protocol):
-    """What was read of a partition since the last commit: up to where, and the first hole."""
+    """What was read of a partition since the last commit: up to where, the first hole, and whether
+    a message came twice."""
 
     next_offset: int
     hole: Hole | None
+    came_again: bool
 
 
 class Holes:
@@ -56,11 +60,14 @@ class Holes:
 
     def must_look_again(self, places: Mapping[tuple[str, int], HasRead]) -> bool:
         """Whether what was read since the last commit must be read again before it is used."""
-        found = [self._is_new(place, read) for place, read in places.items()]
+        found = [self._is_doubted(place, read) for place, read in places.items()]
         return any(found)
 
-    def _is_new(self, place: tuple[str, int], read: HasRead) -> bool:
+    def _is_doubted(self, place: tuple[str, int], read: HasRead) -> bool:
         topic, partition = place
+        if read.came_again:
+            log.error("client_gave_messages_twice_reading_again", topic=topic, partition=partition)
+            return True
         before = self._doubted.get(place)
         if before is not None and read.hole == before:
             del self._doubted[place]

@@ -81,6 +81,8 @@ class PartitionIntake:
     """Whether an offset was committed under ``topic_id``."""
     hole: Hole | None = None
     """The first since the last flush."""
+    came_again: bool = False
+    """Whether a message came twice since then."""
 
     def begin(self, offset: int, lost: int, topic_id: str = "", is_noted: bool = False) -> None:
         """Reading goes on at an offset; ``lost``: messages before it that nobody can read."""
@@ -93,7 +95,7 @@ class PartitionIntake:
         self.first_offset = self.next_offset
         self.messages = self.events = self.dead = self.late = self.capped = 0
         self.lost, self.lost_after_ms = 0, NEVER
-        self.hole = None
+        self.hole, self.came_again = None, False
 
     @property
     def moved(self) -> bool:
@@ -163,7 +165,9 @@ class Intake:
             if intake.first_offset < 0:
                 intake.first_offset = lowest
             expected = intake.next_offset if intake.next_offset >= 0 else lowest
-            if highest + 1 - expected > count and intake.hole is None:
+            ahead = highest + 1 - expected
+            intake.came_again |= lowest < expected or ahead < count
+            if ahead > count and intake.hole is None:
                 intake.hole = first_hole(expected, chunk.offset[chunk.place == number])
             intake.next_offset = highest + 1
             intake.messages += count

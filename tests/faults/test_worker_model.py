@@ -55,6 +55,7 @@ steps = st.one_of(
     st.tuples(st.just("read"), st.tuples(st.integers(0, PARTITIONS - 1), st.integers(1, 6))),
     st.tuples(st.just("flush"), st.none()),
     st.tuples(st.just("leave out"), st.tuples(st.integers(0, PARTITIONS - 1), st.integers(1, 3))),
+    st.tuples(st.just("give again"), st.tuples(st.integers(0, PARTITIONS - 1), st.integers(1, 3))),
     st.tuples(
         st.just("take over"),  # the old one becomes a zombie; the new one has a fate
         st.tuples(st.none() | st.integers(1, 12), st.none() | st.integers(1, 12)),
@@ -86,6 +87,9 @@ class Game:
         if self.cluster.spacing == 1:  # where holes are usual, nobody can tell
             self.client.leave_out(*what)
 
+    def give_again(self, what: tuple[int, int]) -> None:
+        self.client.give_again(*what)
+
     def flush(self, _: None) -> None:
         try:
             self.worker._flush_or_rewind()
@@ -111,6 +115,7 @@ def play(script: Sequence[tuple[str, Any]], cluster: Cluster) -> Report:
         "read": game.read,
         "flush": game.flush,
         "leave out": game.leave_out,
+        "give again": game.give_again,
         "take over": game.take_over,
         "zombie flushes": game.wake,
     }
@@ -185,6 +190,20 @@ def test_what_a_client_leaves_out_is_read_again(before: int) -> None:
     report = play(script, Cluster(believing=True))
     # The ledger's ranges have no gap: they go on where the last flush ended.
     assert (report.broken["lost"], report.broken["gap"]) == (2, 0)
+
+
+def test_what_a_client_gives_twice_is_counted_once() -> None:
+    script = [
+        ("produce", [(0, SENT)] * 6),
+        ("read", (0, 4)),
+        ("flush", None),
+        ("give again", (0, 2)),
+        ("read", (0, 10)),
+        ("flush", None),
+    ]
+    assert not play(script, Cluster()).broken
+    report = play(script, Cluster(believing=True))
+    assert report.broken["duplicate"] == 2
 
 
 def test_without_transactions_the_same_machine_finds_what_is_counted_twice() -> None:

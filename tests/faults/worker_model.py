@@ -158,6 +158,11 @@ class Client:
         ahead = self.positions[partition] + count * self.cluster.spacing
         self.positions[partition] = min(ahead, self.cluster.end(partition))
 
+    def give_again(self, partition: int, count: int) -> None:
+        """The last messages come once more."""
+        back = self.positions[partition] - count * self.cluster.spacing
+        self.positions[partition] = max(back, 0)
+
     # --- producer
     def init_transactions(self, timeout: float) -> None:
         """Nothing is left open here: a dead worker's records are in its own list."""
