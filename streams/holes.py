@@ -52,7 +52,7 @@ class HasRead(Protocol):
 
 
 class Holes:
-    """What one worker thinks of the holes that it has met. A place is a topic and a partition."""
+    """What one reader thinks of the holes that it has met. A place is a topic and a partition."""
 
     def __init__(self) -> None:
         self._doubted: dict[tuple[str, int], Hole] = {}
@@ -64,34 +64,50 @@ class Holes:
         return any(found)
 
     def _is_doubted(self, place: tuple[str, int], read: HasRead) -> bool:
-        topic, partition = place
         if read.came_again:
-            log.error("client_gave_messages_twice_reading_again", topic=topic, partition=partition)
-            return True
-        before = self._doubted.get(place)
-        if before is not None and read.hole == before:
-            del self._doubted[place]
-            if topic not in self._usual:
-                log.info("offsets_without_messages_are_usual", topic=topic, partition=partition)
-            self._usual.add(topic)
-        elif before is not None and read.next_offset >= before.until:
-            del self._doubted[place]
             log.error(
-                "client_left_messages_out",
-                topic=topic,
-                partition=partition,
-                first=before.first,
-                messages=before.until - before.first,
-                now="they came when they were read again, and are counted",
+                "client_gave_messages_twice_reading_again", topic=place[0], partition=place[1]
             )
-        if read.hole is None or topic in self._usual:
-            return False
-        self._doubted[place] = read.hole
+            return True
+        believed = read.hole is None or self.believes(place, read.hole)
+        if believed:
+            self.passed(place, read.next_offset)
+        return not believed
+
+    def believes(self, place: tuple[str, int], hole: Hole) -> bool:
+        """Whether the hole is the topic's own. If not, it is doubted from now on, and what lies
+        before ``hole.until`` must be read again."""
+        topic, partition = place
+        if topic in self._usual:
+            self._doubted.pop(place, None)
+            return True
+        if self._doubted.get(place) == hole:
+            del self._doubted[place]
+            self._usual.add(topic)
+            log.info("offsets_without_messages_are_usual", topic=topic, partition=partition)
+            return True
+        self.passed(place, hole.first)
+        self._doubted[place] = hole
         log.warning(
             "offsets_without_messages_reading_again",
             topic=topic,
             partition=partition,
-            first=read.hole.first,
-            until=read.hole.until,
+            first=hole.first,
+            until=hole.until,
         )
-        return True
+        return False
+
+    def passed(self, place: tuple[str, int], next_offset: int) -> None:
+        """All before an offset was read. Says so where there had been a hole."""
+        doubted = self._doubted.get(place)
+        if doubted is None or next_offset < doubted.until:
+            return
+        del self._doubted[place]
+        log.error(
+            "client_left_messages_out",
+            topic=place[0],
+            partition=place[1],
+            first=doubted.first,
+            messages=doubted.until - doubted.first,
+            now="they came when they were read again, and are counted",
+        )

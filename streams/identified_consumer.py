@@ -4,6 +4,9 @@ Each committed offset carries the id of its topic, and an offset of another id i
 begins with the first record then. Before each commit the ids are compared with those that reading
 began in, for librdkafka reads on at its position in a topic that was made again, and says nothing.
 Then nothing is committed, and the partitions are taken up anew.
+
+What lies behind a hole in the offsets is kept back, and read again before the hole is believed
+(:mod:`streams.holes`).
 """
 
 from __future__ import annotations
@@ -15,6 +18,7 @@ import structlog
 from confluent_kafka import OFFSET_BEGINNING, KafkaError, KafkaException, Message, TopicPartition
 
 from streams.epochs import Epochs, EpochSource, decode_id, encode_id
+from streams.holes import Hole, Holes
 from streams.patience import patiently
 
 log = structlog.get_logger()
@@ -43,6 +47,7 @@ class GroupConsumer(AssignedConsumer, Protocol):
     ) -> None: ...
     def unsubscribe(self) -> None: ...
     def assign(self, partitions: list[TopicPartition]) -> None: ...
+    def seek(self, partition: TopicPartition) -> None: ...
     def committed(
         self, partitions: list[TopicPartition], timeout: float
     ) -> list[TopicPartition]: ...
@@ -64,15 +69,37 @@ class IdentifiedConsumer:
         self._stop = stop
         self._made_again = made_again
         self._began: dict[str, str] = {}
+        self._holes = Holes()
+        self._next: dict[tuple[str, int], int] = {}
         self._topics: list[str] = []
         self._on_revoke: OnPartitions = lambda _consumer, _partitions: None
 
     def subscribe(self, topics: list[str], *, on_revoke: OnPartitions) -> None:
         self._topics, self._on_revoke = topics, on_revoke
-        self._consumer.subscribe(topics, on_assign=self._on_assign, on_revoke=on_revoke)
+        self._consumer.subscribe(topics, on_assign=self._on_assign, on_revoke=self._on_given_up)
 
     def consume(self, num_messages: int, timeout: float) -> Sequence[Message]:
-        return self._consumer.consume(num_messages, timeout)
+        """Errors, and the messages that have come; none before those that it comes after."""
+        given: list[Message] = []
+        back: dict[tuple[str, int], int] = {}
+        for message in self._consumer.consume(num_messages, timeout):
+            place, offset = (message.topic() or "", message.partition() or 0), message.offset()
+            if message.error() is not None or offset is None:
+                given.append(message)
+                continue
+            if place in back:
+                continue
+            wanted = self._next.get(place, offset)
+            if offset > wanted and not self._holes.believes(place, Hole(wanted, offset)):
+                back[place] = wanted
+                continue
+            self._next[place] = offset + 1
+            self._holes.passed(place, offset + 1)
+            given.append(message)
+        for (topic, partition), offset in back.items():
+            if (topic, partition) in self._next:  # else it was taken away meanwhile
+                self._consumer.seek(TopicPartition(topic, partition, offset))
+        return given
 
     def commit(
         self, *, offsets: list[TopicPartition], asynchronous: Literal[False]
@@ -101,6 +128,11 @@ class IdentifiedConsumer:
     def close(self) -> None:
         self._consumer.close()
 
+    def _on_given_up(self, consumer: Any, partitions: list[TopicPartition]) -> None:
+        for each in partitions:
+            self._next.pop((each.topic, each.partition), None)
+        self._on_revoke(consumer, partitions)
+
     def _on_assign(self, _: Any, partitions: list[TopicPartition]) -> None:
         try:
             self._begin(partitions)
@@ -124,6 +156,8 @@ class IdentifiedConsumer:
             if now and was and was != now:
                 log.error("topic made again", topic=each.topic, partition=each.partition)
                 others, start = others + 1, OFFSET_BEGINNING
+            if start >= 0:
+                self._next[each.topic, each.partition] = start
             starts.append(TopicPartition(each.topic, each.partition, start))
         if others:
             self._made_again(others)

@@ -30,6 +30,8 @@ class Group:
     stored: TopicPartition | None = None
     assigned: int | None = None
     subscribed: list[tuple[Callback, Callback]] = field(default_factory=list)
+    coming: list[int] = field(default_factory=list)
+    sought: list[int] = field(default_factory=list)
 
     def ask(self, topics: Collection[str]) -> Answer:
         return lambda: dict.fromkeys(topics, self.id)
@@ -45,11 +47,15 @@ class Group:
     def assign(self, partitions: list[TopicPartition]) -> None:
         self.assigned = partitions[0].offset
 
+    def seek(self, partition: TopicPartition) -> None:
+        self.sought.append(partition.offset)
+
     def committed(self, partitions: list[TopicPartition], timeout: float) -> list[TopicPartition]:
         return [self.stored or TopicPartition(TOPIC, 0)]
 
     def consume(self, num_messages: int, timeout: float) -> Sequence[Message]:
-        return []
+        given, self.coming = self.coming, []
+        return [Message(TOPIC, 0, offset, value=b"{}") for offset in given]
 
     def commit(
         self, *, offsets: list[TopicPartition], asynchronous: Literal[False]
@@ -129,6 +135,49 @@ def test_a_topic_that_is_made_again_under_a_reader_is_begun_anew(kept: bool) -> 
     commit(consumer, 3)
     assert group.stored is not None
     assert decode_id(group.stored.metadata) == "two"
+
+
+def consumed(consumer: IdentifiedConsumer, group: Group, *coming: int) -> list[int | None]:
+    group.coming = list(coming)
+    return [message.offset() for message in consumer.consume(500, 0.1)]
+
+
+@pytest.mark.parametrize("begun", [True, False], ids=["in the middle", "behind the committed one"])
+def test_what_a_client_leaves_out_is_asked_for_again(begun: bool) -> None:
+    group = Group(stored=TopicPartition(TOPIC, 0, 3))
+    consumer = started(group)
+    if begun:
+        assert consumed(consumer, group, 3, 4) == [3, 4]
+    first = 5 if begun else 3
+    assert consumed(consumer, group, 7, 8) == []
+    assert group.sought == [first]
+    assert consumed(consumer, group, *range(first, 9)) == list(range(first, 9))
+
+
+def test_a_hole_that_is_there_again_is_the_topics_own() -> None:
+    group = Group(stored=TopicPartition(TOPIC, 0, 3))
+    consumer = started(group)
+    assert consumed(consumer, group, 3, 5, 6) == [3]
+    assert consumed(consumer, group, 5, 6, 8) == [5, 6, 8]
+    assert group.sought == [4]
+
+
+def test_a_position_that_is_gone_is_left_for_the_first_record() -> None:
+    """The client does that by itself, where a topic was made again."""
+    group = Group(stored=TopicPartition(TOPIC, 0, 7))
+    consumer = started(group)
+    assert consumed(consumer, group, 0, 1) == [0, 1]
+
+
+def test_partitions_that_were_given_up_begin_where_they_are_committed_then() -> None:
+    group = Group(stored=TopicPartition(TOPIC, 0, 3))
+    consumer = started(group)
+    assert consumed(consumer, group, 3, 4) == [3, 4]
+    group.unsubscribe()
+    group.stored = TopicPartition(TOPIC, 0, 9)
+    consumer.subscribe([TOPIC], on_revoke=nothing)
+    assert consumed(consumer, group, 9) == [9]
+    assert group.sought == []
 
 
 def test_what_is_no_metadata_of_ours_names_no_topic() -> None:
