@@ -88,7 +88,7 @@ class Holes:
             return True
         self.passed(place, hole.first)
         self._doubted[place] = hole
-        log.warning(
+        log.info(
             "offsets_without_messages_reading_again",
             topic=topic,
             partition=partition,
