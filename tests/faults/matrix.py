@@ -14,6 +14,7 @@ from tests.faults import (
     producer_cells,
     protocol_cells,
     results_network_cells,
+    results_topics_cells,
     size_cells,
     store_cells,
     summaries_cells,
@@ -31,13 +32,14 @@ CELLS: Final[tuple[Cell, ...]] = (
     *protocol_cells.CELLS,
     *gap_cells.CELLS,
     *summaries_cells.CELLS,
+    *results_topics_cells.CELLS,
     *network_cells.CELLS,
     *results_network_cells.CELLS,
     *size_cells.CELLS,
 )
 
 
-EXPECTED: Final = 67
+EXPECTED: Final = 70
 """Cells of the table. Who takes one away takes it away here as well."""
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from collections import Counter
+from collections.abc import Collection
 from functools import partial
 from typing import Final
 
@@ -43,13 +44,19 @@ def killed_at(steps: tuple[str, ...], stage: Stage) -> Report:
         return scene.report
 
 
-def check_stored(scene: Scene, port: int, store: RoleProcess) -> None:
-    """What is in the tables of the engine at ``port`` is what is in the topics."""
+def ledger(scene: Scene) -> list[str]:
+    """What identifies each entry of the ledger."""
+    return [
+        f"{row['partition']}/{row['first_offset']}"
+        for row in rows(scene.address, scene.internal(INTAKE))
+    ]
+
+
+def check_stored(scene: Scene, port: int, store: RoleProcess, before: Collection[str] = ()) -> None:
+    """What is in the tables of the engine at ``port`` is what is in the topics; ``before``: entries
+    of the ledger that were in another topic of its name."""
     wanted = {
-        "intake": Counter(
-            f"{row['partition']}/{row['first_offset']}"
-            for row in rows(scene.address, scene.internal(INTAKE))
-        ),
+        "intake": Counter([*before, *ledger(scene)]),
         "dead_letters": Counter(
             f"{row['partition']}/{row['offset']}"
             for row in rows(scene.address, scene.internal(DEADLETTERS))
