@@ -28,15 +28,18 @@ class Pending:
 
     def __init__(self) -> None:
         self.records: dict[int, int] = {}
-        self._panes: dict[IntervalKey, list[tuple[Layout, Packed]]] = {}
+        self._panes: dict[IntervalKey, dict[Layout, list[Packed]]] = {}
         self._blocks = 0
 
     def add(self, pane: IntervalKey, layout: Layout, packed: Packed) -> None:
         """``packed`` fits ``layout``."""
         waiting = self._panes.get(pane)
         if waiting is None:
-            waiting = self._panes[pane] = []
-        waiting.append((layout, packed))
+            waiting = self._panes[pane] = {}
+        alike = waiting.get(layout)
+        if alike is None:
+            alike = waiting[layout] = []
+        alike.append(packed)
         self._blocks += 1
 
     def full(self) -> bool:
@@ -48,10 +51,9 @@ class Pending:
         taken = [key for key in self._panes if key.end_ms <= upto_ms]
         together: dict[Layout, dict[IntervalKey, list[Packed]]] = {}
         for key in taken:
-            waiting = self._panes.pop(key)
-            self._blocks -= len(waiting)
-            for layout, packed in waiting:
-                together.setdefault(layout, {}).setdefault(key, []).append(packed)
+            for layout, alike in self._panes.pop(key).items():
+                together.setdefault(layout, {})[key] = alike
+                self._blocks -= len(alike)
         found: dict[IntervalKey, list[Summaries]] = {key: [] for key in taken}
         for layout, runs in together.items():
             blocks = unpack_all([packed for run in runs.values() for packed in run], layout)

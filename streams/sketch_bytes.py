@@ -87,34 +87,30 @@ def unpack_sketches(
 def _unpack_short(
     packed: Sequence[memoryview],
 ) -> tuple[list[int], NDArray[np.int32], NDArray[np.int64]]:
-    # As bytes: a slice of these costs a third of one of a view.
-    whole = [bytes(each) for each in packed]
-    sizes = [len(each) // _BUCKET for each in whole]
-    weights = [
-        [
-            each[at * n + _FIRST.size : (at + 1) * n + _FIRST.size]
-            for each, n in zip(whole, sizes, strict=True)
-        ]
-        for at in range(_BUCKET)
-    ]
+    written = np.frombuffer(b"".join(packed), np.uint8)
+    sizes = [len(each) // _BUCKET for each in packed]
     lengths = np.array(sizes, np.int64)
     starts = lengths.cumsum() - lengths
-    firsts = np.frombuffer(b"".join([each[: _FIRST.size] for each in whole]), "<i4")
+    begin = starts * _BUCKET + np.arange(len(sizes)) * _FIRST.size
     total = sum(sizes)
-    steps = _joined(weights[:_STEP], total, 4).view("<i4").ravel()
+    # Where the bytes of one weight stand, from the lowest on; those of the next one stand as many
+    # bytes further as their sketch has buckets.
+    places = (begin + _FIRST.size - starts).repeat(lengths)
+    places += np.arange(total)
+    further = lengths.repeat(lengths)
+    steps = np.zeros((total, 4), np.uint8)
+    for weight in range(_STEP):
+        steps[:, weight] = written.take(places)
+        places += further
+    counts = np.empty((total, _COUNT), np.uint8)
+    counts[:, 0] = written.take(places)
+    places += further
+    counts[:, 1] = written.take(places)
     # Sums run on from one sketch into the next (and around, which subtracting undoes).
-    keys = steps.cumsum(dtype=np.int32)
+    keys = steps.view("<i4").ravel().cumsum(dtype=np.int32)
+    firsts = written.take(begin[:, None] + np.arange(_FIRST.size)).view("<i4").ravel()
     keys += (firsts - keys.take(starts)).repeat(lengths)
-    counts = _joined(weights[_STEP:], total, 2).view("<u2").ravel()
-    return sizes, keys, counts.astype(np.int64)
-
-
-def _joined(weights: Sequence[list[bytes]], length: int, width: int) -> NDArray[np.uint8]:
-    """uint8 [length, width]: numbers by their bytes; heavier ones than are given are nothing."""
-    found = np.zeros((length, width), np.uint8)
-    for weight, parts in enumerate(weights):
-        found[:, weight] = np.frombuffer(b"".join(parts), np.uint8)
-    return found
+    return sizes, keys, counts.view("<u2").ravel().astype(np.int64)
 
 
 def _bytes(numbers: NDArray[np.integer[Any]], form: str) -> memoryview:
