@@ -108,6 +108,16 @@ class Side:
             np.concatenate([side.empty for side in each]),
         )
 
+    def copy(self) -> Side:
+        """The same, with arrays of its own."""
+        return Side(
+            self.counts.copy(),
+            self.totals.copy(),
+            self.shares.copy(),
+            self.roots.copy(),
+            self.empty.copy(),
+        )
+
     def part(self, columns: slice, cells: slice) -> Side:
         """Those of some columns that stand together, with their cells."""
         return Side(

@@ -7,8 +7,10 @@ from __future__ import annotations
 
 import functools
 import math
-from collections.abc import Sequence
+import threading
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
+from typing import Final, Generic, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -86,6 +88,10 @@ class Figures:
             np.concatenate([figures.values for figures in each], axis=1),
         )
 
+    def copy(self) -> Figures:
+        """The same, with arrays of their own."""
+        return self.of(self.counts.copy(), self.values.copy())
+
     def part(self, columns: slice) -> Figures:
         """Those of some columns that stand together."""
         return self.of(self.counts[:, columns], self.values[:, columns])
@@ -116,53 +122,105 @@ class _Places:
     """Of the numeric columns."""
 
 
-@functools.lru_cache(maxsize=256)
-def figures_of(summaries: Summaries) -> Figures:
-    """The figures of all columns. Remembered for the newest summaries: a window is asked for by
-    the row that shows it and by each comparison."""
-    places = _places(summaries.layout)
-    vector = summaries.vector
-    n, errors = vector[places.n], vector[places.errors]
+_Told = TypeVar("_Told")
+
+_MOST_REMEMBERED: Final = 256
+_MOST_TOGETHER: Final = 2.0**62
+"""Values: beyond it their sums may wrap round, which must not reach from one summary to another."""
+
+
+class _Remembered(Generic[_Told]):
+    """What was worked out of the newest summaries: a window is asked for by the row that shows it
+    and by each comparison. ``work``: for many of one layout at once, which costs hardly more than
+    for one."""
+
+    def __init__(self, work: Callable[[Layout, Sequence[Summaries]], Sequence[_Told]]) -> None:
+        self._work = work
+        self._known: dict[Summaries, _Told] = {}
+        self._changing = threading.Lock()
+
+    def __call__(self, summaries: Summaries) -> _Told:
+        found = self._known.get(summaries)
+        return self.all([summaries])[0] if found is None else found
+
+    def all(self, many: Iterable[Summaries]) -> list[_Told]:
+        """Of each of these."""
+        wanted = list(many)
+        found = {each: self._known.get(each) for each in wanted}
+        together: dict[Layout, list[Summaries]] = {}
+        for each, told in found.items():
+            if told is None:
+                together.setdefault(each.layout, []).append(each)
+        for layout, some in together.items():
+            fresh = dict(zip(some, self._work(layout, some), strict=True))
+            found |= fresh
+            with self._changing:
+                self._known |= fresh
+                while len(self._known) > _MOST_REMEMBERED:
+                    del self._known[next(iter(self._known))]
+        return [told for each in wanted if (told := found[each]) is not None]
+
+
+def _figures(layout: Layout, some: Sequence[Summaries]) -> list[Figures]:
+    """The figures of all columns, of each."""
+    places = _places(layout)
+    vectors = np.stack([each.vector for each in some])
+    n, errors = vectors.take(places.n, axis=1), vectors.take(places.errors, axis=1)
     there = n + errors
     all_there = there
     if places.halves:
-        all_there = there + np.append(there, 0)[places.other]
-    nulls = np.maximum(vector[places.expected] - all_there, 0) * places.is_expected
+        nothing = np.zeros((len(some), 1), np.int64)
+        all_there = there + np.concatenate((there, nothing), axis=1).take(places.other, axis=1)
+    nulls = np.maximum(vectors.take(places.expected, axis=1) - all_there, 0) * places.is_expected
     rows = there + nulls
-    values = np.full((4, len(n)), np.nan)
-    values[:2, places.numeric] = _moments(summaries, places, n)
+    counts = np.stack((n, rows, errors, nulls), axis=1)
+    values = np.full((len(some), 4, n.shape[1]), np.nan)
+    values[:, :2, places.numeric] = [
+        _moments(each, places, own) for each, own in zip(some, n, strict=True)
+    ]
     with quiet():
-        values[2] = rates(nulls, rows)
-    values[3] = testable(n, values[0], values[1])
-    return Figures.of(np.concatenate((n, rows, errors, nulls)).reshape(4, -1), values)
+        values[:, 2] = rates(nulls, rows)
+    values[:, 3] = testable(n, values[:, 0], values[:, 1])
+    return list(map(Figures.of, counts, values))
 
 
-@functools.lru_cache(maxsize=256)
-def quantiles_of(summaries: Summaries) -> Floats:
-    """float64 [4, columns] for :data:`QUANTILES`, NaN where no sketch is kept."""
-    n = summaries.vector[_places(summaries.layout).n]
-    layout = summaries.layout
-    found = np.full((len(QUANTILES), len(n)), np.nan)
+figures_of: Final = _Remembered(_figures)
+"""The figures of all columns: :class:`Figures` of one, or of ``all`` of many summaries."""
+
+
+def _quantiles(layout: Layout, some: Sequence[Summaries]) -> list[Floats]:
+    """float64 [4, columns] for :data:`QUANTILES`, of each, NaN where no sketch is kept."""
+    found = np.full((len(QUANTILES), len(some), len(layout.columns)), np.nan)
     kept = [
-        (layout.index[name, Kind.NUMERIC], sketch)
-        for name, sketch in summaries.sketches.items()
+        (at, layout.index[name, Kind.NUMERIC], sketch)
+        for at, each in enumerate(some)
+        for name, sketch in each.sketches.items()
         if len(sketch.keys) and (name, Kind.NUMERIC) in layout.index
     ]
-    if not kept:
-        return found
-    columns = np.array([index for index, _ in kept])
-    keys = np.concatenate([sketch.keys for _, sketch in kept])
-    upto = np.cumsum(np.concatenate([sketch.counts for _, sketch in kept]))
-    ends = upto[np.cumsum([len(sketch.keys) for _, sketch in kept]) - 1]
-    before = np.empty_like(ends)
-    before[0], before[1:] = 0, ends[:-1]
-    ranks = (_RANKS * (ends - before - 1)).astype(np.int64)
-    places = np.searchsorted(upto, before + ranks, side="right")
-    values = bucket_middle(keys[np.minimum(places, len(keys) - 1)])
-    # Never outside the observed range, which is known where values are.
-    low, high = summaries.extremes[:, columns]
-    found[:, columns] = np.where(n[columns] > 0, np.minimum(np.maximum(values, low), high), values)
-    return found
+    if kept:
+        keys = np.concatenate([sketch.keys for _, _, sketch in kept])
+        counts = np.concatenate([sketch.counts for _, _, sketch in kept])
+        if len(some) > 1 and counts.sum(dtype=np.float64) > _MOST_TOGETHER:
+            return [_quantiles(layout, [each])[0] for each in some]
+        upto = np.cumsum(counts)
+        ends = upto[np.cumsum([len(sketch.keys) for _, _, sketch in kept]) - 1]
+        before = np.empty_like(ends)
+        before[0], before[1:] = 0, ends[:-1]
+        ranks = (_RANKS * (ends - before - 1)).astype(np.int64)
+        places = np.searchsorted(upto, before + ranks, side="right")
+        values = bucket_middle(keys[np.minimum(places, len(keys) - 1)])
+        # Never outside the observed range, which is known where values are.
+        at, column = np.array([at for at, _, _ in kept]), np.array([index for _, index, _ in kept])
+        n = np.array([some[at].vector[_places(layout).n[index]] for at, index, _ in kept])
+        low, high = np.array([some[at].extremes[:, index] for at, index, _ in kept]).T
+        shown = np.where(n > 0, np.minimum(np.maximum(values, low), high), values)
+        found[:, at, column] = shown
+    return list(found.swapaxes(0, 1))
+
+
+quantiles_of: Final = _Remembered(_quantiles)
+"""float64 [4, columns] for :data:`QUANTILES`, NaN where no sketch is kept: of one, or of ``all`` of
+many summaries."""
 
 
 @functools.lru_cache(maxsize=1_024)

@@ -23,35 +23,27 @@ from detectors.cell_statistics import (
     running_shares,
     steps_between,
 )
-from detectors.column_directions import (
-    Scores,
-    category_directions,
-    numeric_directions,
-    scores_of,
-)
+from detectors.column_directions import category_directions, numeric_directions, scores_of
 from detectors.column_figures import Figures, figures_of
 from detectors.comparison_plan import Plan, plan_of
 from detectors.layout import Kind
 from detectors.loose_cells import deciles, shared_buckets, shared_categories
 from detectors.sketch import Sketch
 from detectors.summary import Summaries
+from detectors.usual_side import (
+    Usual,
+    counts_of,
+    lasting_usual,
+    numbers_of,
+    passing_usual,
+    rest_of,
+    scores_against,
+    usual_of,
+)
 from detectors.widening import common_layout, lasting_widened, widened
 
 Ints = NDArray[np.int64]
 Floats = NDArray[np.float64]
-
-
-@dataclass(frozen=True, slots=True, eq=False)
-class Usual:
-    """What does not depend on the current side: worked out once for a reference. ``figures``: of
-    the columns in the order of comparison; ``side``: of binned columns; ``numbers``, ``running``,
-    ``steps``: of the binned numbers among them."""
-
-    figures: Figures
-    side: Side
-    numbers: Side
-    running: Floats
-    steps: Floats
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -154,44 +146,44 @@ def compare_many(pairs: Sequence[Pair]) -> list[Many]:
     """As :func:`compare` for each, with the same result, at a fraction of the cost where pairs have
     their columns in common. A pair that must be compared by itself is one of :class:`Many`."""
     found: list[Many] = []
-    together: dict[Plan, list[tuple[int, Summaries, Usual]]] = {}
+    together: dict[Plan, list[tuple[int, Pair]]] = {}
     for at, pair in enumerate(pairs):
-        reference, current, plan = _aligned(pair)
-        known = (_lasting_usual if pair.lasting else _passing_usual)(reference, plan)
+        aligned, plan = _aligned(pair)
         if len(plan.columns) == plan.binned:
-            together.setdefault(plan, []).append((at, current, known))
+            together.setdefault(plan, []).append((at, aligned))
         else:
-            found.append(Many.of(at, _compare_loose(reference, current, plan, known)))
+            found.append(Many.of(at, _compare_loose(aligned, plan)))
     found += (_compare_binned(plan, *zip(*some, strict=True)) for plan, some in together.items())
     return found
 
 
-def _aligned(pair: Pair) -> tuple[Summaries, Summaries, Plan]:
+def _aligned(pair: Pair) -> tuple[Pair, Plan]:
     """Both sides in one layout, if they stand on the same reference: a column that one side never
     sent is empty there. And how they are compared."""
-    reference, current = pair.reference, pair.current
+    reference, current, lasting = pair
     if reference.layout.reference != current.layout.reference:
-        return reference, current, plan_of(reference.layout, current.layout)
+        return pair, plan_of(reference.layout, current.layout)
     layout = common_layout(reference.layout, current.layout)
-    usual = (lasting_widened if pair.lasting else widened)(reference, layout)
+    usual = (lasting_widened if lasting else widened)(reference, layout)
     # One plan for one layout, whichever of two equal ones the sides hold.
-    return usual, widened(current, layout), plan_of(layout, layout)
+    return Pair(usual, widened(current, layout), lasting), plan_of(layout, layout)
 
 
-def _compare_binned(
-    plan: Plan, places: Sequence[int], currents: Sequence[Summaries], known: Sequence[Usual]
-) -> Many:
+def _compare_binned(plan: Plan, places: Sequence[int], pairs: Sequence[Pair]) -> Many:
     """The columns of all stand end to end, as if they were those of one."""
+    currents = [pair.current for pair in pairs]
     copies, numbers = len(currents), plan.binned_numbers
-    now = Figures.many([figures_of(current) for current in currents], plan.now_columns)
+    now = Figures.many(figures_of.all(currents), plan.now_columns)
     slices, number_slices = _times(plan, copies)
     counts = _counts_of_all(currents, plan)
     side = Side.of(counts.ravel(), slices)
     of_numbers = side.counts.reshape(counts.shape)[:, : len(plan.number_slices.of)]
+    running = running_shares(number_slices, of_numbers.ravel())
+    known = _known(plan, pairs, now, side, running)
     ks, moved = ordered_distances(
         number_slices,
         np.concatenate([each.running for each in known]),
-        running_shares(number_slices, of_numbers.ravel()),
+        running,
         np.concatenate([each.steps for each in known]),
     )
     ordered = np.full((2, copies, len(plan.columns)), np.nan)
@@ -211,6 +203,48 @@ def _compare_binned(
     )
 
 
+def _known(
+    plan: Plan, pairs: Sequence[Pair], now: Figures, side: Side, running: Floats
+) -> list[Usual]:
+    """What is worked out of the reference of each pair alone. As a rule that is a lasting one, or
+    one that is itself the current side of another pair: production, which all others are held
+    against. ``now``, ``side``, ``running``: of the current sides. Copies are taken of them: what is
+    usual may be remembered, and must not hold all that it was found with."""
+    current = {pair.current: at for at, pair in enumerate(pairs)}
+    columns, cells = len(plan.columns), len(plan.slices.of)
+    number_cells = len(plan.number_slices.of)
+    passing: dict[Summaries, Usual] = {}
+    found = []
+    for reference, _, lasting in pairs:
+        at = current.get(reference)
+        if lasting or at is None:
+            found.append((lasting_usual if lasting else passing_usual)(reference, plan))
+            continue
+        known = passing.get(reference)
+        if known is None:
+            of_columns = slice(at * columns, (at + 1) * columns)
+            known = passing[reference] = usual_of(
+                reference,
+                plan,
+                now.part(of_columns).copy(),
+                side.part(of_columns, slice(at * cells, (at + 1) * cells)).copy(),
+                running[at * number_cells : (at + 1) * number_cells].copy(),
+            )
+        found.append(known)
+    return found
+
+
+def _counts_of_all(currents: Sequence[Summaries], plan: Plan) -> Ints:
+    """int64 [summaries, cells]."""
+    texts = plan.columns[plan.binned_numbers : plan.binned]
+    vectors = np.stack([current.vector for current in currents])
+    if not texts:
+        return vectors.take(plan.now_cells, axis=1)
+    rests = [[rest_of(current, spec.name) for spec in texts] for current in currents]
+    whole = np.concatenate((vectors, np.array(rests, np.int64)), axis=1)
+    return whole.take(plan.now_cells, axis=1)
+
+
 @functools.lru_cache(maxsize=64)
 def _times(plan: Plan, copies: int) -> tuple[Slices, Slices]:
     return plan.slices.times(copies), plan.number_slices.times(copies)
@@ -225,8 +259,8 @@ def directions(compared: Compared, numbers: bool = True, texts: bool = True) -> 
     loose = columns > plan.binned
     is_text = np.array([spec.kind is Kind.CATEGORICAL for spec in plan.columns], np.bool_)
     if numbers and not loose and plan.binned_numbers:
-        here = _numbers(compared.now_side, plan)
-        scores = _scores(compared.known, plan)
+        here = numbers_of(compared.now_side, plan)
+        scores = scores_against(compared.known, plan)
         slices = plan.number_slices
         found[: plan.binned_numbers] = numeric_directions(
             slices, compared.known.numbers, here, scores
@@ -243,10 +277,12 @@ def directions(compared: Compared, numbers: bool = True, texts: bool = True) -> 
     return found, at
 
 
-def _compare_loose(reference: Summaries, current: Summaries, plan: Plan, known: Usual) -> Compared:
+def _compare_loose(pair: Pair, plan: Plan) -> Compared:
     """With columns that have no common bins behind those that have."""
+    reference, current, lasting = pair
+    known = (lasting_usual if lasting else passing_usual)(reference, plan)
     now = figures_of(current).take(plan.now_columns)
-    counts = _counts(current, plan, plan.now_cells)
+    counts = counts_of(current, plan, plan.now_cells)
     last = plan.binned + plan.loose_numbers
     names: dict[int, tuple[str, ...]] = {}
     fine: list[tuple[Ints, Ints, Floats]] = []
@@ -264,11 +300,11 @@ def _compare_loose(reference: Summaries, current: Summaries, plan: Plan, known: 
         cells.append((both[0], both[1]))
     sizes = np.bincount(plan.slices.of, minlength=plan.binned).tolist()
     slices = Slices.of_sizes([*sizes, *(len(expected) for expected, _ in cells)])
-    usual = [_counts(reference, plan, plan.usual_cells), *(expected for expected, _ in cells)]
+    usual = [counts_of(reference, plan, plan.usual_cells), *(expected for expected, _ in cells)]
     usual_side = Side.of(np.concatenate(usual), slices)
     side = Side.of(np.concatenate([counts, *(observed for _, observed in cells)]), slices)
     ks, moved = np.full(len(plan.columns), np.nan), np.full(len(plan.columns), np.nan)
-    binned = _numbers(Side.of(counts, plan.slices), plan)
+    binned = numbers_of(Side.of(counts, plan.slices), plan)
     first = plan.binned_numbers
     ks[:first], moved[:first] = ordered_distances(
         plan.number_slices,
@@ -318,75 +354,3 @@ def _not_less_than_the_shift(distance: Floats, usual: Figures, now: Figures) -> 
     shift = np.abs(now.mean - usual.mean) / usual.sd
     larger = np.isfinite(shift) & (shift > distance)
     return np.where(larger, shift, distance)
-
-
-def _usual(reference: Summaries, plan: Plan) -> Usual:
-    figures = figures_of(reference).take(plan.usual_columns)
-    side = Side.of(_counts(reference, plan, plan.usual_cells), plan.slices)
-    numbers = _numbers(side, plan)
-    slices = plan.number_slices
-    steps = steps_between(slices, _positions_of(reference, plan), figures.sd[: plan.binned_numbers])
-    return Usual(figures, side, numbers, running_shares(slices, numbers.counts), steps)
-
-
-_lasting_usual = functools.lru_cache(maxsize=256)(_usual)
-_passing_usual = functools.lru_cache(maxsize=16)(_usual)
-
-
-@functools.lru_cache(maxsize=256)
-def _scores(known: Usual, plan: Plan) -> Scores:
-    return scores_of(plan.number_slices, known.numbers)
-
-
-def _counts(summaries: Summaries, plan: Plan, cells: Ints) -> Ints:
-    """Counts of the cells of binned columns, int64."""
-    texts = plan.columns[plan.binned_numbers : plan.binned]
-    if not texts:
-        return summaries.vector[cells]
-    rests = [_rest(summaries, spec.name) for spec in texts]
-    return np.append(summaries.vector, np.array(rests, np.int64))[cells]
-
-
-def _counts_of_all(currents: Sequence[Summaries], plan: Plan) -> Ints:
-    """int64 [summaries, cells]."""
-    texts = plan.columns[plan.binned_numbers : plan.binned]
-    vectors = np.stack([current.vector for current in currents])
-    if not texts:
-        return vectors.take(plan.now_cells, axis=1)
-    rests = [[_rest(current, spec.name) for spec in texts] for current in currents]
-    whole = np.concatenate((vectors, np.array(rests, np.int64)), axis=1)
-    return whole.take(plan.now_cells, axis=1)
-
-
-def _rest(summaries: Summaries, name: str) -> int:
-    counts = summaries.categories.get(name)
-    return counts.total if counts is not None else 0
-
-
-def _numbers(side: Side, plan: Plan) -> Side:
-    """The binned numbers, which stand first."""
-    columns = plan.binned_numbers
-    if columns == plan.binned:
-        return side
-    cells = len(plan.number_slices.of)
-    return Side(
-        side.counts[:cells],
-        side.totals[:columns],
-        side.shares[:cells],
-        side.roots[:cells],
-        side.empty[:cells],
-    )
-
-
-def _positions_of(reference: Summaries, plan: Plan) -> Floats:
-    """Where each bin's events are taken to stand: between its edges; in the open outer bins,
-    between the edge and the reference's minimum or maximum. One far value of the current side
-    must not move a whole bin, so its own extremes are not asked."""
-    columns = plan.usual_columns[: plan.binned_numbers]
-    bounds = plan.bounds.copy()
-    first, last = plan.first_bounds, plan.last_bounds
-    bounds[first] = np.minimum(reference.extremes[0, columns], bounds[first])
-    bounds[last] = np.maximum(reference.extremes[1, columns], bounds[last])
-    # Halved before the addition: the sum of two of the largest doubles overflows.
-    bounds /= 2
-    return np.delete(bounds[:-1] + bounds[1:], last[:-1]) if len(last) else np.empty(0)

@@ -15,9 +15,10 @@ from detectors.compared import Many
 from detectors.differences import mean_differences, rate_differences
 from detectors.finding import Outcome
 from detectors.judged_columns import OF_COLUMNS, Measure, Rules
-from detectors.limits import Detector
+from detectors.limits import LATENCY, Detector
 from detectors.sketch import Sketch
 from detectors.statistics import rate_difference
+from detectors.summary import Summaries
 
 NO_LIMIT = "no limit set"
 # Names of categories are payload text: they stay in the store, and out of reasons, which reach
@@ -73,10 +74,10 @@ class AskedOfColumn(NamedTuple):
 
 
 class AskedOfTails(NamedTuple):
-    """Of a quantile of the latency: both sides' sketches, its rank and its value on both."""
+    """Of a quantile of the latency: both sides, its rank and its value on both."""
 
-    usual: Sketch
-    now: Sketch
+    usual: Summaries
+    now: Summaries
     rank: float
     there: float
     here: float
@@ -86,7 +87,7 @@ class AskedOfTails(NamedTuple):
 
     def z(self) -> float:
         """By how much more than expected of the current values lie above the usual quantile."""
-        usual, now = self.usual, self.now
+        usual, now = (side.sketches.get(LATENCY) or Sketch.empty() for side in self[:2])
         tails = usual.tail(self.there), now.tail(self.there)
         return rate_difference(tails[0], usual.n, tails[1], now.n).z
 

@@ -41,7 +41,6 @@ from detectors.limits import (
     ThresholdSettings,
 )
 from detectors.release import Release
-from detectors.sketch import Sketch
 from detectors.summary import Summaries
 
 __all__ = [
@@ -108,6 +107,8 @@ def judge_all(settings: ThresholdSettings, asked: Sequence[Asked]) -> list[list[
         for each in (one.comparison for one in asked)
     ]
     found: list[list[Finding]] = [[] for _ in asked]
+    # All at once: those of a window are asked for one by one below.
+    quantiles_of.all(dict.fromkeys(side for pair in pairs for side in pair[:2]))
     with quiet():
         for many in compare_many(pairs):
             of_many = [asked[at] for at in many.places]
@@ -279,19 +280,19 @@ def _judge_tails(
     comparison, place, columns = asked.comparison, asked.place, len(many.plan.columns)
     at = (rules.latency or 0) + one * columns
     sizes = int(many.now.n[at]), int(many.usual.n[at])
-    usual, now = (_latencies(side) for side in (comparison.against, comparison.current))
-    usual_sketch, sketch = (
-        side.sketches.get(LATENCY) or Sketch.empty()
-        for side in (comparison.against, comparison.current)
-    )
+    sides = comparison.against, comparison.current
+    usual, now = map(_latencies, sides)
     for index, (measure, (_, q)) in enumerate(zip(rules.tails, TAILS, strict=True)):
         there, here = usual[index], now[index]
         if not all(sizes) or not there > 0:
             here = there = math.nan
-        tails = AskedOfTails(usual_sketch, sketch, q, there, here)
+        tails = AskedOfTails(*sides, q, there, here)
         findings.append(
             _finding(settings, comparison, place, LATENCY, measure, here / there, sizes, tails)
         )
+
+
+_TAILS = [QUANTILES.index(q) for _, q in TAILS]
 
 
 def _latencies(summaries: Summaries) -> list[float]:
@@ -300,7 +301,7 @@ def _latencies(summaries: Summaries) -> list[float]:
     if index is None:
         return [math.nan] * len(TAILS)
     found = quantiles_of(summaries)[:, index].tolist()
-    return [found[QUANTILES.index(q)] for _, q in TAILS]
+    return [found[at] for at in _TAILS]
 
 
 def _judge_failures(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from dataclasses import replace
 
 import numpy as np
 import pyarrow as pa
@@ -12,6 +13,7 @@ from hypothesis import strategies as st
 
 from detectors.column_figures import QUANTILES, figures_of, quantiles_of
 from detectors.layout import ColumnSpec, Kind, Layout
+from detectors.sketch import Sketch
 from detectors.summary import NumericSummary, Summaries
 from detectors.table import reference_of, summarize_table
 
@@ -77,6 +79,37 @@ def test_a_column_that_is_numbers_and_text_at_once_is_missing_where_it_is_neithe
     both = number.widen(layout).merge(text.widen(layout))
     check(both)
     assert figures_of(both).nulls.tolist() == [2, 2]
+
+
+def test_figures_of_many_at_once_are_those_of_each() -> None:
+    tables = [
+        pa.table({"features.x": RNG.lognormal(0, 2, rows), "scores.y": [0.5, None] * (rows // 2)})
+        for rows in (2, 40, 600)
+    ]
+    one = summarize_table(tables[0])
+    alike = [summarize_table(table, one.layout) for table in tables]
+    empty = Summaries.empty(one.layout)
+    # Its values are more than can be counted together with those of others.
+    counted = {"features.x": Sketch(np.array([3, 9], np.int32), np.array([2**62, 2**61]))}
+    huge = replace(empty, sketches=counted)
+    other = summarize_table(pa.table({"features.z": [1.0, 2.0]}))
+    some = [*alike, empty, huge, other, alike[0]]
+    for figures, quantiles, each in zip(
+        figures_of.all(some), quantiles_of.all(some), some, strict=True
+    ):
+        alone = replace(each)
+        np.testing.assert_array_equal(figures.counts, figures_of(alone).counts)
+        np.testing.assert_array_equal(figures.values, figures_of(alone).values)
+        np.testing.assert_array_equal(quantiles, quantiles_of(alone))
+        check(each)
+
+
+def test_figures_are_remembered_of_the_newest_only() -> None:
+    first = Summaries.empty(Layout.of(""))
+    known = figures_of(first)
+    assert figures_of(first) is known
+    figures_of.all([Summaries.empty(Layout.of("")) for _ in range(300)])
+    assert figures_of(first) is not known
 
 
 def test_nothing_has_no_figures() -> None:
