@@ -18,6 +18,7 @@ MOST_CATEGORIES = 50
 """Of one column in one row: the most frequent."""
 _FIGURES = ("mean", "sd", "min", "max", "p50", "p95", "p99", "p999")
 _NOTHING: Row = dict.fromkeys(_FIGURES)
+_NONE = (None,) * len(_FIGURES)
 
 
 def window_rows(
@@ -64,6 +65,9 @@ def window_rows(
     ):
         if not (n or errors):
             continue
+        mean, sd, low, high, p50, p95, p99, p999 = shown if spec is None else _NONE
+        histogram = vector[first:last]
+        # All keys in one display: rows are many, and this is half of what one takes otherwise.
         row = {
             **place,
             "column": name,
@@ -71,14 +75,17 @@ def window_rows(
             "n": n,
             "nulls": nulls,
             "errors": errors,
-            "histogram": vector[first:last],
+            "histogram": histogram,
+            "mean": mean,
+            "sd": sd,
+            "min": low,
+            "max": high,
+            "p50": p50,
+            "p95": p95,
+            "p99": p99,
+            "p999": p999,
+            "categories": _most_frequent(summaries, spec, histogram) if spec is not None else {},
         }
-        if spec is None:
-            row |= zip(_FIGURES, shown, strict=True)
-            row["categories"] = {}
-        else:
-            row |= _NOTHING
-            row["categories"] = _most_frequent(summaries, spec, row["histogram"])
         rows.append(row)
     return rows
 

@@ -324,7 +324,8 @@ class ModelJudge:
         ]
         for findings in judge_all(self._settings.thresholds, asked):
             outputs.findings += findings
-            self._standings.enter(findings)
+            if self._settings.thresholds.limits:
+                self._standings.enter(findings)
         for key, place in places.items():
             shown = shown_block(held[key], reference)
             # A row for each reference in the window: together they hold every event.
