@@ -23,7 +23,7 @@ from detectors.summary import Summaries
 from streams.learning import LEARNING_MS
 from streams.model_state import Interval, IntervalKey, ModelState
 from streams.pending import Pending
-from streams.timeline import MINUTE, TimeSettings, aligned, feeder
+from streams.timeline import FOREVER, MINUTE, NEVER, TimeSettings, aligned, feeder
 from streams.wire import Packed, unpack
 
 
@@ -65,7 +65,7 @@ class Intervals:
         if swept == self._swept:
             return
         self._swept = swept
-        self.removed = {key for key in self.held if self._done(key, saved_ms)}
+        self.removed = self._done(saved_ms)
         for key in self.removed:
             del self.held[key]
         self.finished = list(self.pending.finished(state.closed_ms, state.settled))
@@ -176,13 +176,19 @@ class Intervals:
         """Whether an interval that ends then can change no more."""
         return end_ms + self._time.allowed_lateness_ms <= self._state.closed_ms
 
-    def _done(self, key: IntervalKey, saved_ms: int) -> bool:
-        if key.length_ms == LEARNING_MS:
-            return self._state.learnt
-        if key.length_ms == self._time.pane_ms and key.length_ms not in self._time.windows_ms:
-            state = self._state
-            return key.end_ms <= min(state.closed_ms, state.gathered_ms, saved_ms)
-        return self.expired(key.end_ms)
+    def _done(self, saved_ms: int) -> set[IntervalKey]:
+        """Those that nothing can change any more, or that have been taken in wherever they go."""
+        state, time = self._state, self._time
+        expired = state.closed_ms - time.allowed_lateness_ms
+        by_length = {LEARNING_MS: FOREVER if state.learnt else NEVER}
+        if time.pane_ms not in time.windows_ms:
+            by_length[time.pane_ms] = min(state.closed_ms, state.gathered_ms, saved_ms)
+        # All that is held is gone through at every pane: so without a call for each.
+        return {
+            key
+            for key in self.held
+            if key.start_ms + key.length_ms <= by_length.get(key.length_ms, expired)
+        }
 
 
 def _over(key: IntervalKey, length_ms: int) -> IntervalKey:
