@@ -167,8 +167,8 @@ def distances(slices: Slices, usual: Side, now: Side) -> Distances:
     n, m = usual.totals, now.totals
     cells = usual.counts + now.counts
     flags = np.empty((2, len(of)))
-    np.greater(cells, 0.0, out=flags[0])
-    np.not_equal(usual.empty, now.empty, out=flags[1])
+    flags[0] = cells > 0.0
+    flags[1] = usual.empty != now.empty
     seen, lonely = slices.sum(flags)
     # For PSI, where one side alone has an empty cell, every cell that occurs gets half an event
     # more on both sides.
@@ -199,8 +199,8 @@ def distances(slices: Slices, usual: Side, now: Side) -> Distances:
     needed = SMALLEST_EXPECTED * (n + m) / np.minimum(n, m)
     sparse = cells < needed.take(of)
     np.divide(cross * cross, np.maximum(cells, 1.0), out=terms[4])
-    pool, left = _pool(slices, cells, cross, sparse, needed)
-    terms[4] *= ~sparse
+    pool, left, alone = _pool(slices, cells, cross, sparse, needed)
+    terms[4] *= alone
     moved, apart, divergence, index, own = slices.sum(terms)
     chi_square = (own + pool) / (n * m)
     dof = left - 1
@@ -272,27 +272,43 @@ def chi_square_p_values(statistic: Floats, dof: Floats) -> Floats:
 
 def _pool(
     slices: Slices, cells: Floats, cross: Floats, sparse: Flags, needed: Floats
-) -> tuple[Floats | float, Floats]:
-    """What the pools of sparse cells add to the sums, and how many cells are left. Marks in
-    ``sparse`` what joins a pool that is still too small by itself."""
+) -> tuple[Floats | float, Floats, Floats | float]:
+    """What the pools of sparse cells add to the sums, how many cells are left, and, float64
+    [cells], 1 where one stands for itself. What joins a pool that is still too small by itself is
+    marked in ``sparse``."""
     if not sparse.any():
-        return 0.0, slices.sum(np.ones(len(cells)))
-    moved, pooled, kept = _pooled(slices, cells, cross, sparse)
+        return 0.0, slices.sum(np.ones(len(cells))), 1.0
+    (moved, pooled, kept), own = _pooled(slices, cells, cross, sparse)
     short = (pooled > 0) & (pooled < needed)
     if short.any():
-        # The smallest of the other cells (the first of equals) is enough.
-        others = np.where(short[slices.of] & ~sparse, cells, np.inf)
-        smallest = np.minimum.reduceat(others, slices.starts)
-        found = np.flatnonzero((others == smallest[slices.of]) & (others < np.inf))
-        _, first = np.unique(slices.of[found], return_index=True)
-        sparse[found[first]] = True
-        moved, pooled, kept = _pooled(slices, cells, cross, sparse)
-    return moved * moved / np.maximum(pooled, 1.0), kept + (pooled > 0)
+        sparse[_smallest(slices, cells, short.take(slices.of) & ~sparse)] = True
+        (moved, pooled, kept), own = _pooled(slices, cells, cross, sparse)
+    return moved * moved / np.maximum(pooled, 1.0), kept + (pooled > 0), own
 
 
-def _pooled(slices: Slices, cells: Floats, cross: Floats, sparse: Flags) -> Floats:
+def _smallest(slices: Slices, cells: Floats, among: Flags) -> Counts:
+    """Where the smallest of the cells in ``among`` stands, the first of equals, of each column that
+    has any."""
+    places = among.nonzero()[0]
+    if not len(places):
+        return places
+    values, column = cells.take(places), slices.of.take(places)
+    first = np.empty(len(places), np.bool_)
+    first[0] = True
+    np.not_equal(column[1:], column[:-1], out=first[1:])
+    smallest = np.minimum.reduceat(values, first.nonzero()[0])
+    equal = (values == smallest.take(first.cumsum() - 1)).nonzero()[0]
+    column = column.take(equal)
+    found: Counts = places.take(equal[np.concatenate(([True], column[1:] != column[:-1]))])
+    return found
+
+
+def _pooled(slices: Slices, cells: Floats, cross: Floats, sparse: Flags) -> tuple[Floats, Floats]:
+    """The sums of sparse cells, and how many others there are; and where these are."""
+    # Numbers rather than flags: products of these are made cell by cell, with a cast for each.
+    among = sparse.astype(np.float64)
     terms = np.empty((3, len(cells)))
-    np.multiply(cross, sparse, out=terms[0])
-    np.multiply(cells, sparse, out=terms[1])
-    np.logical_not(sparse, out=terms[2])
-    return slices.sum(terms)
+    np.multiply(cross, among, out=terms[0])
+    np.multiply(cells, among, out=terms[1])
+    own = np.subtract(1.0, among, out=terms[2])
+    return slices.sum(terms), own

@@ -5,6 +5,8 @@ from __future__ import annotations
 import fnmatch
 import functools
 import math
+import operator
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -73,7 +75,8 @@ class Listed:
     """The measures of all columns one after another, in the order of their findings; each of so
     many. ``columns``: the place of each one's column in the plan; ``cells``: int64, where its value
     stands among [columns, :data:`OF_COLUMNS`], and ``sizes``: int64, where what it is a share of
-    stands among [n and rows, columns]; ``limited``: bool, whether it has a limit."""
+    stands among [n and rows, columns], which ``sizes_of`` picks out of a list; ``limits``: where
+    those stand that have one, and ``limited``, whether it has one."""
 
     names: tuple[str, ...]
     columns: tuple[int, ...]
@@ -83,7 +86,9 @@ class Listed:
     critical: tuple[bool, ...]
     cells: NDArray[np.int64]
     sizes: NDArray[np.int64]
-    limited: NDArray[np.bool_]
+    sizes_of: Callable[[list[int]], Sequence[int]]
+    limits: NDArray[np.int64]
+    limited: tuple[bool, ...]
 
     @classmethod
     def of(cls, columns: tuple[JudgedColumn, ...]) -> Listed:
@@ -92,6 +97,8 @@ class Listed:
         places = np.array([column.place for column, _ in each], np.int64)
         index = np.array([measure.index for measure in measures], np.int64)
         of_rows = np.array([measure.of_rows for measure in measures], np.int64)
+        sizes = of_rows * len(columns) + places
+        limited = tuple(measure.limit is not None for measure in measures)
         return cls(
             tuple(column.name for column, _ in each),
             tuple(places.tolist()),
@@ -100,8 +107,11 @@ class Listed:
             tuple(measure.above for measure in measures),
             tuple(measure.critical for measure in measures),
             places * len(OF_COLUMNS) + index,
-            of_rows * len(columns) + places,
-            np.array([measure.limit is not None for measure in measures], np.bool_),
+            sizes,
+            # Every column has several, so that there is a list to make of them.
+            operator.itemgetter(*sizes.tolist()) if measures else list,
+            np.flatnonzero(limited),
+            limited,
         )
 
 

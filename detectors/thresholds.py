@@ -24,7 +24,7 @@ from detectors.compared import Many, Pair, compare_many, directions
 from detectors.differences import differences
 from detectors.finding import Finding, Outcome
 from detectors.judged_columns import OF_COLUMNS, TAILS, Measure, Rules, rules_of
-from detectors.layout import Header, Kind
+from detectors.layout import HEADERS, Header, Kind
 from detectors.limit_outcome import (
     NO_LIMIT,
     AskedOfColumn,
@@ -111,26 +111,28 @@ def judge_all(settings: ThresholdSettings, asked: Sequence[Asked]) -> list[list[
     quantiles_of.all(dict.fromkeys(side for pair in pairs for side in pair[:2]))
     with quiet():
         for many in compare_many(pairs):
-            of_many = [asked[at] for at in many.places]
-            rules = [rules_of(settings, one.comparison.kind, many.plan) for one in of_many]
-            told = _told(settings, many, rules[0])
+            kinds = [asked[at].comparison.kind for at in many.places]
+            rules = {kind: rules_of(settings, kind, many.plan) for kind in dict.fromkeys(kinds)}
+            told = _told(settings, many, rules[kinds[0]])
             for one, at in enumerate(many.places):
-                _judge(settings, asked[at], many, one, rules[one], told, found[at])
+                _judge(settings, asked[at], many, one, rules[kinds[one]], told, found[at])
     return found
 
 
 @dataclass(frozen=True, slots=True, eq=False)
 class _Told:
-    """Of comparisons with the same plan, a list each, and in it one of each measure of
-    :class:`Listed`: ``values``, what both sides are a share of (``sizes`` and ``usual_sizes``), and
-    the places of the measures that have no value or too few of them (``strange``). ``counts``: by
-    column, n and errors now, then the usual ones."""
+    """Of comparisons with the same plan, an entry each: ``values``, one of each measure of
+    :class:`Listed`; what both sides are a share of (``sizes`` and ``usual_sizes``), which has n and
+    then the rows of all columns; the places of the measures that have no value or too few of them
+    (``strange``). ``counts``: int64 [comparisons, columns, 4], n and errors now, then the usual
+    ones; ``complete``: whether every column has any."""
 
     values: list[list[float]]
     sizes: list[list[int]]
     usual_sizes: list[list[int]]
     strange: list[NDArray[np.int64]]
-    counts: list[list[list[int]]]
+    counts: NDArray[np.int64]
+    complete: list[bool]
 
 
 def _told(settings: ThresholdSettings, many: Many, rules: Rules) -> _Told:
@@ -141,15 +143,20 @@ def _told(settings: ThresholdSettings, many: Many, rules: Rules) -> _Told:
     # n, rows and errors of either side, by comparison and column.
     both = np.array((many.now.counts[:3], many.usual.counts[:3]))
     both = both.reshape(2, 3, copies, columns).swapaxes(1, 2)
-    sizes = both.reshape(2, copies, -1).take(listed.sizes, axis=2)
-    strange = np.isnan(values) | (np.minimum(sizes[0], sizes[1]) < settings.min_events)
-    by_column = both[:, :, ::2].transpose(1, 3, 0, 2).reshape(copies, columns, 4)
+    sizes = both[:, :, :2].reshape(2, copies, -1)
+    few = sizes.min(axis=0) < settings.min_events
+    strange = np.isnan(values)
+    if few.any():
+        strange |= few.take(listed.sizes, axis=1)
+    counts = both[:, :, ::2].transpose(1, 3, 0, 2).reshape(copies, columns, 4)
+    now, usual = sizes.tolist()
     return _Told(
         values.tolist(),
-        sizes[0].tolist(),
-        sizes[1].tolist(),
+        now,
+        usual,
         [row.nonzero()[0] for row in strange],
-        by_column.tolist(),
+        counts,
+        np.logical_and.reduce(np.logical_or.reduce(counts, axis=2), axis=1).tolist(),
     )
 
 
@@ -176,20 +183,25 @@ def _of_values(
     """A window has some ten of these a column: so those of which there is nothing to say but their
     value, as a rule all, are made without a line of Python for each."""
     place, listed = asked.place, rules.listed
-    values, sizes, usual_sizes = told.values[one], told.sizes[one], told.usual_sizes[one]
-    outcomes, reasons = [Outcome.PASS] * len(values), [NO_LIMIT] * len(values)
+    values = told.values[one]
+    sizes, usual_sizes = listed.sizes_of(told.sizes[one]), listed.sizes_of(told.usual_sizes[one])
     special = told.strange[one]
-    if listed.limited.any():
-        special = np.union1d(special, listed.limited.nonzero()[0])
-    words = directions(many.one(one), *rules.worded)[0] if any(rules.worded) else None
-    for at in special.tolist():
-        measure, column = listed.measures[at], listed.columns[at]
-        of_column = one * len(many.plan.columns) + column
-        asked_of = AskedOfColumn(many, rules, column, of_column, measure.index, words)
-        lacks = _few(settings, sizes[at], usual_sizes[at])
-        outcomes[at], reasons[at] = outcome_of(measure, values[at], lacks, asked_of)
-        if math.isnan(values[at]):
-            values[at] = math.nan  # one for all, so that equal findings are equal
+    if len(listed.limits):
+        special = np.union1d(special, listed.limits)
+    outcomes: Iterable[Outcome] = repeat(Outcome.PASS)
+    reasons: Iterable[str] = repeat(NO_LIMIT)
+    if len(special):
+        said = [Outcome.PASS] * len(values), [NO_LIMIT] * len(values)
+        outcomes, reasons = said
+        words = directions(many.one(one), *rules.worded)[0] if any(rules.worded) else None
+        for at in special.tolist():
+            measure, column = listed.measures[at], listed.columns[at]
+            of_column = one * len(many.plan.columns) + column
+            asked_of = AskedOfColumn(many, rules, column, of_column, measure.index, words)
+            lacks = _few(settings, sizes[at], usual_sizes[at])
+            said[0][at], said[1][at] = outcome_of(measure, values[at], lacks, asked_of)
+            if math.isnan(values[at]):
+                values[at] = math.nan  # one for all, so that equal findings are equal
     found = map(
         Finding,
         repeat(place.release),
@@ -206,14 +218,13 @@ def _of_values(
         usual_sizes,
         outcomes,
         reasons,
-        listed.limited.tolist(),
+        listed.limited,
         listed.critical,
     )
-    counts = told.counts[one]
-    if all(map(any, counts)) and not rules.doubled:
+    if told.complete[one] and not rules.doubled:
         return found
     # Columns that are in a layout by chance only, or are judged by their other half, are left out.
-    chosen = _chosen(rules, counts)
+    chosen = _chosen(rules, told.counts[one].tolist())
     return compress(
         found, [chosen.get(n) == c for n, c in zip(listed.names, listed.columns, strict=True)]
     )
@@ -292,6 +303,7 @@ def _judge_tails(
         )
 
 
+_FAILED, _PREDICTIONS = HEADERS.index(Header.FAILED), HEADERS.index(Header.PREDICTIONS)
 _TAILS = [QUANTILES.index(q) for _, q in TAILS]
 
 
@@ -312,10 +324,7 @@ def _judge_failures(
     findings: list[Finding],
 ) -> None:
     """The model's own errors, as a rate over its predictions."""
-    usual, now = (
-        (side.header(Header.FAILED), side.header(Header.PREDICTIONS))
-        for side in (comparison.against, comparison.current)
-    )
+    usual, now = map(_failures, (comparison.against, comparison.current))
     if not (usual[1] or now[1]):
         return
     difference = _rate(*now) - _rate(*usual)
@@ -324,6 +333,12 @@ def _judge_failures(
     findings.append(
         _finding(settings, comparison, place, ERROR, rules.failures, difference, sizes, asked)
     )
+
+
+def _failures(summaries: Summaries) -> tuple[int, int]:
+    """How many failed, and of how many predictions."""
+    headers = summaries.vector[: len(HEADERS)].tolist()
+    return headers[_FAILED], headers[_PREDICTIONS]
 
 
 def _rate(hits: int, n: int) -> float:
