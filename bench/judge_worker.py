@@ -16,6 +16,7 @@ import structlog
 from bench.memory_part import Discarded, MemoryTable
 from detectors.reference import Reference
 from streams.changelog import Changelog
+from streams.evidence_kernels import ready
 from streams.internal_topics import FINDINGS, REFERENCES, VERDICTS, WINDOWS
 from streams.judge import ModelSettings
 from streams.judge_app import JudgeAgent
@@ -33,7 +34,7 @@ class Worker:
         tables = [Changelog(MemoryTable()) for _ in range(5)]
         models, intervals, deltas, evidence, clocks = tables
         state = JudgeState(
-            models, intervals, deltas, evidence, clocks, 1, lambda _: settings, book.by_id
+            models, intervals, deltas, evidence, clocks, 1, lambda _: settings, book.by_id, ready
         )
         self._topics = {name: Discarded() for name in (WINDOWS, FINDINGS, VERDICTS, REFERENCES)}
         # Every verdict is logged, and nobody reads it here.

@@ -46,7 +46,7 @@ _RARE = 0.05
 _CUTS = (0.5, 0.9, 0.95, 0.99, 0.998)
 _ODDS = (1.15, 1.5, 2.5, 6.0)
 _UPS, _DOWNS = 7, 4
-_SAFE = 0.98
+SAFE = 0.98
 _SAFETY = 1.5
 """Bets stay so large that only a reference ``_SAFETY * z`` standard errors off could feed one."""
 
@@ -136,7 +136,7 @@ def log_payoffs(ratio: Floats, miss: Floats, allowed: Floats) -> Floats:
 
 def stake(miss: Floats, allowed: Floats) -> Floats:
     """The part of the money that is put on a bet, ``lambda``: so much that some is always left."""
-    found: Floats = np.minimum(1.0, _SAFE / np.maximum(1 + allowed - miss, 1e-12))
+    found: Floats = np.minimum(1.0, SAFE / np.maximum(1 + allowed - miss, 1e-12))
     return found
 
 

@@ -15,10 +15,12 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from functools import partial
 
 from detectors.canary_answers import answers
 from detectors.canary_book import book_of
 from detectors.canary_cast import Cast, rulebook
+from detectors.canary_kernels import CanaryKernels, entered_by
 from detectors.canary_ledger import Ledger, entered, fitted
 from detectors.canary_metric import ArmsPane, CanaryMetric, metrics_of
 from detectors.canary_pane import Counted, count
@@ -91,9 +93,11 @@ def step_all(
     settings: CanarySettings,
     panes: Sequence[ArmsPane],
     counts: Mapping[Role, int] | None = None,
+    kernels: CanaryKernels | None = None,
 ) -> list[CanaryState]:
     """:func:`step` of several releases, each with its own pane. Bit for bit the same as one by one,
-    at a fraction of the cost where they have columns and cells in common."""
+    at a fraction of the cost where they have columns and cells in common; and the same with
+    compiled ``kernels`` as without."""
     found = [_split(state, settings, counts or {}) for state in states]
     judged: list[int] = []
     for at, (state, pane) in enumerate(zip(found, panes, strict=True)):
@@ -108,22 +112,29 @@ def step_all(
     for counted in count(known, settings, [panes[at] for at in judged]):
         places = [judged[at] for at in counted.of]
         pane = panes[places[0]]
-        if len(places) == 1:
+        with_kernels = kernels if len(counted.book.betting) else None
+        if len(places) == 1 and with_kernels is None:
             rows = [Row(_after(counted.alone(), found[places[0]].ledger, settings, pane))]
         else:
-            after = _after(
-                counted, rows_of([found[at].row for at in places], counted.book), settings, pane
-            )
+            before = rows_of([found[at].row for at in places], counted.book)
+            after = _after(counted, before, settings, pane, with_kernels)
             rows = [Row(after, at) for at in range(len(places))]
         for at, row, late in zip(places, rows, counted.late, strict=True):
-            before = found[at]
-            found[at] = CanaryState(row, before.split, before.panes + 1, before.one_sided, late)
+            state = found[at]
+            found[at] = CanaryState(row, state.split, state.panes + 1, state.one_sided, late)
     return found
 
 
-def _after(counted: Counted, ledger: Ledger, settings: CanarySettings, pane: ArmsPane) -> Ledger:
-    """``pane``: any of those that were counted, of which all have these times and this variance."""
-    return entered(
+def _after(
+    counted: Counted,
+    ledger: Ledger,
+    settings: CanarySettings,
+    pane: ArmsPane,
+    kernels: CanaryKernels | None = None,
+) -> Ledger:
+    """``pane``: any of those that were counted, of which all have these times and this variance.
+    ``kernels`` take ledgers whose arrays have a row for each release."""
+    return (entered if kernels is None else partial(entered_by, kernels))(
         fitted(ledger, counted.book),
         counted.book,
         settings,

@@ -35,13 +35,13 @@ Floats = NDArray[np.float64]
 Counts = NDArray[np.int64]
 Indices = NDArray[np.int64]
 
-_ROUNDING = 64 * float(np.finfo(np.float64).eps)
+ROUNDING = 64 * float(np.finfo(np.float64).eps)
 """Twice that of the plain form: sums are taken in other orders."""
 _CONVERGED = 1e-9
 _NEWTON_STEPS = 20
 _UPPER_STEPS = 2
 _MOST_STEP = 2.0
-_ROWS = 1 + len(SHIFTS)
+ROWS = 1 + len(SHIFTS)
 
 
 def running(cells: Counts) -> Counts:
@@ -99,7 +99,7 @@ def _on_ranges(book: Book, upto: Counts, n: Floats, total: Floats, rate_tilt: Fl
         fair[tight] = np.minimum(fair[tight], bound)
     log_e: Floats = bets.log_factor * drawn
     log_e -= fair
-    magnitude *= _ROUNDING * ours
+    magnitude *= ROUNDING * ours
     log_e -= magnitude
     return log_e
 
@@ -113,7 +113,7 @@ def _tight_range(inside: Floats, n: Floats, total: Floats, bet: Floats, tilt: Fl
         + np.log(special.i0e(variance))
         - lower
         - _log_binomial_at_mean(n, total)
-        + _ROUNDING * total * (1.0 + np.abs(bet))
+        + ROUNDING * total * (1.0 + np.abs(bet))
     )
     return np.where(np.isfinite(found) & (miss <= _CONVERGED * n), found, np.inf)
 
@@ -152,7 +152,7 @@ def _on_levels(
         np.multiply(weights, row, out=shared)
         np.add.reduceat(shared, bets.starts, axis=1, out=into)
     logs = np.log(sums)
-    fair = logs.reshape(*n.shape[:-1], 2, _ROWS, levels)
+    fair = logs.reshape(*n.shape[:-1], 2, ROWS, levels)
     fair = fair - fair[..., :1, :]
     fair *= ours[..., None, None, :]
     fair = fair.reshape(logs.shape)
@@ -171,7 +171,7 @@ def _on_levels(
     on_shifts = (
         bets.shift * first.take(bets.part, axis=-1)
         - owed
-        - _ROUNDING * bets.magnitude * n.take(bets.part, axis=-1)
+        - ROUNDING * bets.magnitude * n.take(bets.part, axis=-1)
     )
     return [on_shifts, _on_ends(book.ends, shares, upto, ours, sums)]
 
@@ -188,7 +188,7 @@ def _on_ends(bets: Ends, shares: Floats, upto: Counts, n: Floats, sums: Floats) 
     found: Floats = (
         bets.log_factor * drawn.take(bets.on, axis=-1)
         - at_end * np.log1p(bets.gain * share.take(bets.on, axis=-1))
-        - _ROUNDING * bets.magnitude * at_end
+        - ROUNDING * bets.magnitude * at_end
     )
     return found
 
@@ -237,7 +237,7 @@ def _tight_shifts(
         log_z = moved(log_z, *towards(log_z, weights))
     _, variance = towards(log_z, weights)
     upper = terms(log_z, weights) + np.log(special.i0e(np.maximum(variance, 0.0)))
-    tilts, tilt_z = weights[::_ROWS], log_z[::_ROWS]
+    tilts, tilt_z = weights[::ROWS], log_z[::ROWS]
     miss, variance = towards(tilt_z, tilts)
     for _ in range(_NEWTON_STEPS):
         if bool((np.abs(miss) <= _CONVERGED * n).all()):
@@ -247,10 +247,10 @@ def _tight_shifts(
     lower = terms(tilt_z, tilts) + _log_binomial_at_mean(n, total)
     lower = np.where(np.abs(miss) <= _CONVERGED * n, lower, -np.inf)
     largest = bets.largest[:, chosen]
-    largest = np.maximum(largest[:_ROWS], largest[_ROWS:])
-    slack = _ROUNDING * total * (1.0 + np.concatenate((largest, largest)))
+    largest = np.maximum(largest[:ROWS], largest[ROWS:])
+    slack = ROUNDING * total * (1.0 + np.concatenate((largest, largest)))
     with np.errstate(invalid="ignore"):
-        found: Floats = upper - np.repeat(lower, _ROWS, axis=0) + slack
+        found: Floats = upper - np.repeat(lower, ROWS, axis=0) + slack
     return np.where(np.isfinite(found), found, np.inf)
 
 

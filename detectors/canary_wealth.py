@@ -75,6 +75,23 @@ class Wealth:
             # The others stay as they were.
             told, evidence = evidence, self.evidence.copy()
             evidence[..., betting] = told
+        return self.closed(book, wealth, onset, best, evidence, new, bet_on, cap)
+
+    def closed(
+        self,
+        book: Book,
+        wealth: Floats,
+        onset: Indices,
+        best: Floats,
+        evidence: Floats,
+        new: Floats,
+        bet_on: Flags,
+        cap: Floats,
+    ) -> Wealth:
+        """What is left of a step. ``best``: of each part that has bets the best one's wealth,
+        ``evidence``: all of it, before anything is taken away, and ``new``: logarithm of the money
+        that was put in, [..., M]."""
+        betting, owner, held = book.betting, book.owner, book.held
         if any_of(evidence - self.evidence > cap):
             # New money counts to what was there before. Of parts not bet on nothing rose.
             over = np.maximum(evidence - (_log_of_sum(self.evidence, new) + cap), 0.0)
@@ -91,7 +108,7 @@ class Wealth:
             begins = row * len(owner) + book.begins[part]
             leader = leading[leading.searchsorted(begins)]
             since.reshape(-1)[higher] = onset.reshape(-1)[leader]
-        return Wealth(wealth, onset, t + bet_on, evidence, peak, since)
+        return Wealth(wealth, onset, self.panes + bet_on, evidence, peak, since)
 
     def leading_since(self, bets: Indices) -> Indices:
         """When the bet that leads now among those of each part began to win, [..., M]; 0 without

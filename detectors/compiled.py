@@ -11,7 +11,7 @@ double, rounded half to even like ``rint``; such sums are then integer additions
 turns into wide ones. And the table of buckets, though it has room for any double, is touched and
 searched only where values are: a byte for every 16 places tells where.
 
-numba is imported here and nowhere else in this folder; who has it asks for :func:`compile_all`.
+Who has numba asks for :func:`compile_all`.
 """
 
 from __future__ import annotations
@@ -21,6 +21,7 @@ from typing import Any
 import numba
 import numpy as np
 
+from detectors.compiled_parts import part
 from detectors.fixed_point import LIMIT as _LIMIT
 from detectors.fixed_point import MASK as _MASK
 from detectors.fixed_point import STEPS as _STEPS
@@ -50,27 +51,14 @@ _LARGEST = float(np.finfo(np.float64).max)
 _POSITIVE = (1 << 63) - 1
 
 
-_PART: dict[str, Any] = {
-    "nogil": True,
-    "error_model": "numpy",
-    "no_cpython_wrapper": True,
-    "no_cfunc_wrapper": True,
-}
-
-
-def _part(function: Any) -> Any:
-    """A part of compiled code, which Python does not call; the GIL is not held."""
-    return numba.njit(**_PART)(function)
-
-
-@_part
+@part
 def _key_of(bits: Any) -> Any:
     """The bucket of a double given by its bits; see ``detectors.sketch``."""
     key = (bits & _POSITIVE) >> SHIFT
     return -key if bits < 0 else key
 
 
-@_part
+@part
 def _bin_of(value: Any, edges: Any) -> Any:
     """How many edges are at most ``value``."""
     low, high = 0, edges.size
@@ -83,7 +71,7 @@ def _bin_of(value: Any, edges: Any) -> Any:
     return low
 
 
-@_part
+@part
 def _gather(values: Any, order: Any, first: Any, stop: Any, block: Any) -> Any:
     """The finite ones of some rows into ``block``, without negative zeros; returns their count."""
     n = 0
@@ -100,7 +88,7 @@ def _gather(values: Any, order: Any, first: Any, stop: Any, block: Any) -> Any:
     return n
 
 
-@_part
+@part
 def _add_clipped(block: Any, n: Any, center: Any, inverse: Any, slots: Any) -> Any:
     """The sums of a block in which some values lie beyond the grid."""
     first_sum: Any = 0
@@ -120,7 +108,7 @@ def _add_clipped(block: Any, n: Any, center: Any, inverse: Any, slots: Any) -> A
     return first_sum, second_sum
 
 
-@_part
+@part
 def _add_sums(scratch: Any, n: Any, center: Any, inverse: Any, slots: Any) -> None:
     """Add the grid steps of a block to the words in ``slots``."""
     block, first, second = scratch.block, scratch.first, scratch.second
@@ -148,7 +136,7 @@ def _add_sums(scratch: Any, n: Any, center: Any, inverse: Any, slots: Any) -> No
     slots[SECOND_LOW] = second_sum & _MASK
 
 
-@_part
+@part
 def _range_of(bits: Any, n: Any, low: Any, high: Any) -> Any:
     """Least and greatest of a block and what was before, as integers in the order of doubles."""
     for i in range(n):
@@ -158,7 +146,7 @@ def _range_of(bits: Any, n: Any, low: Any, high: Any) -> Any:
     return low, high
 
 
-@_part
+@part
 def _count(scratch: Any, n: Any, edges: Any, bins: Any) -> None:
     """Count a block by bucket, and by bin where the bucket does not tell the bin."""
     bits, table, coarse, edged = scratch.bits, scratch.table, scratch.coarse, scratch.edged
@@ -170,7 +158,7 @@ def _count(scratch: Any, n: Any, edges: Any, bins: Any) -> None:
             bins[_bin_of(scratch.block[i], edges)] += 1
 
 
-@_part
+@part
 def _harvest(scratch: Any, low: Any, high: Any, keys: Any, counts: Any, into: Any) -> Any:
     """Move the buckets between two keys out of the table, in order, and empty it. Returns where the
     next one goes in ``keys``, which has a place more than there are buckets."""
@@ -192,7 +180,7 @@ def _harvest(scratch: Any, low: Any, high: Any, keys: Any, counts: Any, into: An
     return into
 
 
-@_part
+@part
 def _add_bins(edged: Any, edge_keys: Any, keys: Any, counts: Any, bins: Any) -> None:
     """Count the buckets of a group in their bins, but for those with an edge, whose values were
     compared with it."""
@@ -205,7 +193,7 @@ def _add_bins(edged: Any, edge_keys: Any, keys: Any, counts: Any, bins: Any) -> 
             bins[below] += counts[i]
 
 
-@_part
+@part
 def _double_of(ordered: Any) -> Any:
     """The bits that were put in the order of doubles; the inverse is the same step."""
     return ordered ^ ((ordered >> 63) & _POSITIVE)

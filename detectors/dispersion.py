@@ -25,10 +25,10 @@ Counts = NDArray[np.int64]
 Flags = NDArray[np.bool_]
 
 FEWEST_PANES = 8
-_MOST_CORRELATION = 0.9
-_ERROR = 6.0
+MOST_CORRELATION = 0.9
+ERROR = 6.0
 """Squared relative error of the factor, times panes: 2 from the variance, 4 from r."""
-_MOST = 1e300
+MOST_FACTOR = 1e300
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -90,10 +90,10 @@ class Dispersion:
         squares = np.where(judged, self.squares, 1.0)
         panes = np.maximum(self.panes, 1).astype(np.float64)
         # Not np.clip: it costs several times as much on short arrays.
-        together = np.minimum(np.maximum(self.products / squares, 0.0), _MOST_CORRELATION)
+        together = np.minimum(np.maximum(self.products / squares, 0.0), MOST_CORRELATION)
         found = squares / panes * (1.0 + together) / (1.0 - together)
-        found /= 1.0 + np.sqrt(_ERROR / panes)
-        return np.where(judged, np.minimum(np.maximum(found, 1.0), _MOST), 1.0)
+        found /= 1.0 + np.sqrt(ERROR / panes)
+        return np.where(judged, np.minimum(np.maximum(found, 1.0), MOST_FACTOR), 1.0)
 
     def step(self, pane: Differences, seen: Flags) -> Dispersion:
         """After a pane; ``seen``: which measures it says something of, [..., M]. A pane without

@@ -31,6 +31,7 @@ from numpy.typing import NDArray
 
 from detectors.bets import stake, tolerance
 from detectors.drift_evidence import alarm_of
+from detectors.drift_kernels import DriftKernels, settled_by
 from detectors.drift_settings import DriftSettings
 from detectors.drift_state import Alarm, DriftState, masses
 from detectors.flags import all_of, any_of
@@ -41,7 +42,7 @@ Floats = NDArray[np.float64]
 LARGEST_STEP = 300.0
 """Bound of a pane's log evidence where bursts are not bounded: enough for any budget, and the
 products stay within the range of doubles."""
-_MOST_ROWS = 1e12
+MOST_ROWS = 1e12
 """Panes with more rows count as panes of as many: beyond, rounding would matter."""
 _DECAYS = np.array(MEMORIES)[:, None]
 _NOTHING = np.zeros(1)
@@ -64,8 +65,9 @@ def step(
     start_ms: int,
     length_ms: int,
     settings: DriftSettings,
+    kernels: DriftKernels | None = None,
 ) -> Step:
-    """Settle one pane.
+    """Settle one pane; with compiled ``kernels`` to the same bits as without.
 
     ``counts``: float64 [cells] from :func:`detectors.cells.count`; ``weight``: the share of the
     budget of this (release, segment), set before the pane; its watches share it equally. A pane
@@ -73,26 +75,49 @@ def step(
     """
     if start_ms < state.upto_ms or length_ms <= 0:
         return Step(state, (), "the pane is not newer than the last one settled")
-    dictionary = paid.normal.dictionary
-    cells = dictionary.cells
-    counts = np.where(np.isfinite(counts), np.maximum(counts, 0.0), 0.0)
-    rows = np.add.reduceat(counts, cells.begins)
-    if rows.max(initial=0.0) > _MOST_ROWS:
-        scale = _MOST_ROWS / np.maximum(rows, _MOST_ROWS)
-        counts, rows = counts * np.repeat(scale, cells.sizes), rows * scale
-    share = max(weight, 0.0) / len(cells.watches) if cells.watches else 0.0
-    threshold = settings.false_alarms.between_ms
+    watches = len(paid.judged)
+    share = max(weight, 0.0) / watches if watches else 0.0
+    threshold = float(settings.false_alarms.between_ms)
     bound = LARGEST_STEP
     if share > 0:
         # Half the way to an alarm, in logarithms, from the mass that one pane brings.
         bound = max(0.5 * float(np.log(threshold / (share * length_ms))), 0.1)
+    pane = share * length_ms, min(bound, LARGEST_STEP), start_ms, length_ms, threshold
+    found = None
+    if kernels is not None:
+        found = settled_by(kernels, state, paid, counts, *pane)
+    settled, counts, reached = _settled(state, paid, counts, *pane) if found is None else found
+    if not reached:
+        return Step(settled, ())
+    over = np.flatnonzero(masses(settled, paid.normal.dictionary) >= threshold)
+    return _raise(settled, paid, counts, over, length_ms, settings)
+
+
+def _settled(
+    state: DriftState,
+    paid: Payoffs,
+    counts: Floats,
+    brought: float,
+    bound: float,
+    start_ms: int,
+    length_ms: int,
+    threshold: float,
+) -> tuple[DriftState, Floats, bool]:
+    """:func:`detectors.drift_kernels.settled_by` without kernels; whatever counts hold."""
+    dictionary = paid.normal.dictionary
+    cells = dictionary.cells
+    counts = np.where(np.isfinite(counts), np.maximum(counts, 0.0), 0.0)
+    rows = np.add.reduceat(counts, cells.begins)
+    if rows.max(initial=0.0) > MOST_ROWS:
+        scale = MOST_ROWS / np.maximum(rows, MOST_ROWS)
+        counts, rows = counts * np.repeat(scale, cells.sizes), rows * scale
     gained = _settle(paid, counts, rows, state.memory)
     if not all_of(paid.judged):
         # In a slot that the reference does not know nothing is fair: evidence stands still.
         gained = np.where(paid.judged.take(dictionary.watch_of), gained, 0.0)
     # In place: there are thousands of bets, and fresh arrays are not in the processor's cache.
-    np.exp(np.minimum(gained, _most(paid, min(bound, LARGEST_STEP)), out=gained), out=gained)
-    fresh = ((rows > 0) * (share * length_ms)).take(dictionary.watch_of)
+    np.exp(np.minimum(gained, _most(paid, bound), out=gained), out=gained)
+    fresh = ((rows > 0) * brought).take(dictionary.watch_of)
     fresh *= paid.prior
     mass = state.mass + fresh
     newer = np.divide(fresh, np.where(mass > 0, mass, np.inf), out=fresh)
@@ -103,10 +128,7 @@ def step(
     memory = state.memory * _DECAYS + counts
     seen = state.seen + rows
     settled = DriftState(start_ms + length_ms, mass, onset, memory, seen, state.alarms)
-    over = np.flatnonzero(masses(settled, dictionary) >= threshold)
-    if not len(over):
-        return Step(settled, ())
-    return _raise(settled, paid, counts, over, length_ms, settings)
+    return settled, counts, any_of(masses(settled, dictionary) >= threshold)
 
 
 def _most(paid: Payoffs, bound: float) -> Floats | float:

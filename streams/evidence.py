@@ -37,6 +37,7 @@ from streams.evidence_entry import (
     budget_of,
     key_of,
 )
+from streams.evidence_kernels import EvidenceKernels, no_kernels
 from streams.model_state import Interval
 from streams.online_book import OnlineBook
 
@@ -53,7 +54,8 @@ class EvidenceSettings:
 
 class Evidence:
     """Of one model. ``entries``: as they were stored; ``checkpoint_ms``: event time between two
-    checkpoints, and so what may have to be folded again after a restart."""
+    checkpoints, and so what may have to be folded again after a restart; ``kernels``: see
+    :mod:`streams.evidence_kernels`."""
 
     def __init__(
         self,
@@ -62,6 +64,7 @@ class Evidence:
         reference_by_id: Callable[[str], Reference | None],
         pane_ms: int,
         checkpoint_ms: int,
+        kernels: Callable[[], EvidenceKernels | None] = no_kernels,
     ) -> None:
         self._settings = settings
         self._pane_ms = pane_ms
@@ -69,9 +72,14 @@ class Evidence:
         stored: dict[Part, dict[Stream, Entry]] = {part: {} for part in Part}
         for key, entry in entries.items():
             stored[key.part][key.stream] = entry
-        self._drift = Drifts(settings.drift, reference_by_id, pane_ms, stored[Part.DRIFT])
+        self._drift = Drifts(settings.drift, reference_by_id, pane_ms, stored[Part.DRIFT], kernels)
         self._canaries = Canaries(
-            settings.canary, reference_by_id, pane_ms, stored[Part.CANARY], self._drift.movements
+            settings.canary,
+            reference_by_id,
+            pane_ms,
+            stored[Part.CANARY],
+            self._drift.movements,
+            kernels,
         )
         self._online = OnlineBook(settings.online, reference_by_id, pane_ms)
         for stream, entry in stored[Part.ONLINE].items():

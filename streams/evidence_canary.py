@@ -27,6 +27,7 @@ from detectors.thresholds import Place
 from detectors.upstream import Movement
 from streams.comparing import common_blocks
 from streams.evidence_entry import Entry
+from streams.evidence_kernels import EvidenceKernels, no_kernels
 from streams.model_state import Interval, decode_interval, encode_interval
 
 log = structlog.get_logger()
@@ -50,7 +51,7 @@ class _Canary:
 
 class Canaries:
     """States by stream; ``stored``: entries, read when they are asked for; ``moved``: what drifts
-    in a production version itself."""
+    in a production version itself; ``kernels``: asked for at every pane."""
 
     def __init__(
         self,
@@ -59,12 +60,14 @@ class Canaries:
         pane_ms: int,
         stored: Mapping[Stream, Entry],
         moved: Callable[[str], Sequence[Movement]],
+        kernels: Callable[[], EvidenceKernels | None] = no_kernels,
     ) -> None:
         self._settings = settings
         self._reference_by_id = reference_by_id
         self._pane_ms = pane_ms
         self._stored = dict(stored)
         self._moved = moved
+        self._kernels = kernels
         self._states: dict[Stream, _Canary] = {}
 
     def fold(
@@ -86,11 +89,13 @@ class Canaries:
             arms = self._arms(start_ms, pane, twin, held)
             if arms is not None and start_ms >= held.upto_ms:
                 found[stream] = held, arms
+        kernels = self._kernels()
         states = canaries.step_all(
             [held.state for held, _ in found.values()],
             self._settings,
             [arms for _, arms in found.values()],
             self._counts(panes, known),
+            kernels.canary if kernels is not None else None,
         )
         for (held, arms), state in zip(found.values(), states, strict=True):
             held.state = state

@@ -30,6 +30,7 @@ from detectors.thresholds import Place
 from detectors.upstream import Movement
 from detectors.watching import Watching, watching
 from streams.evidence_entry import Entry
+from streams.evidence_kernels import EvidenceKernels, no_kernels
 
 log = structlog.get_logger()
 
@@ -48,7 +49,8 @@ class _Drift:
 
 
 class Drifts:
-    """States by stream; ``stored``: entries, read when they are asked for."""
+    """States by stream; ``stored``: entries, read when they are asked for; ``kernels``: asked for
+    whenever panes are settled."""
 
     def __init__(
         self,
@@ -56,7 +58,9 @@ class Drifts:
         reference_by_id: Callable[[str], Reference | None],
         pane_ms: int,
         stored: Mapping[Stream, Entry],
+        kernels: Callable[[], EvidenceKernels | None] = no_kernels,
     ) -> None:
+        self._kernels = kernels
         self._settings = settings
         self._reference_by_id = reference_by_id
         self._pane_ms = pane_ms
@@ -75,10 +79,12 @@ class Drifts:
 
     def _settle(self, held: _Drift) -> DriftState:
         """The state after all panes so far."""
+        ready = self._kernels()
+        kernels = ready.drift if ready is not None else None
         for counts, weight, start_ms in held.waiting:
             paid = held.watched.payoffs(start_ms, self._settings)
             settled = drift.step(
-                held.state, paid, counts, weight, start_ms, self._pane_ms, self._settings
+                held.state, paid, counts, weight, start_ms, self._pane_ms, self._settings, kernels
             )
             held.state = settled.state
         held.waiting.clear()

@@ -21,6 +21,7 @@ from detectors.thresholds import Asked, Place, ThresholdSettings, judge_all
 from streams.comparing import comparisons, main_production, shown_block
 from streams.evidence import Evidence, EvidenceSettings
 from streams.evidence_entry import Entry, EvidenceKey
+from streams.evidence_kernels import EvidenceKernels, no_kernels
 from streams.figures import window_rows
 from streams.gaps import enter, passed
 from streams.intervals import Intervals
@@ -68,6 +69,7 @@ class ModelJudge:
         settings: ModelSettings,
         reference_by_id: Callable[[str], Reference | None],
         entries: Mapping[EvidenceKey, Entry],
+        kernels: Callable[[], EvidenceKernels | None] = no_kernels,
     ) -> None:
         self.state = state
         self.intervals = Intervals(state, intervals, settings.time)
@@ -81,7 +83,7 @@ class ModelJudge:
         time = settings.time
         every_ms = 0 if time.pane_ms in time.windows_ms else time.windows_ms[0]
         self.evidence = Evidence(
-            entries, settings.evidence, reference_by_id, time.pane_ms, every_ms
+            entries, settings.evidence, reference_by_id, time.pane_ms, every_ms, kernels
         )
         self._fold(self.intervals.panes(self.evidence.upto_ms, state.closed_ms), state.closed_ms)
 

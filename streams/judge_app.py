@@ -17,6 +17,7 @@ import confluent_kafka
 import faust
 import structlog
 
+from streams import evidence_kernels
 from streams.changelog import acknowledged
 from streams.clock import wall_ms
 from streams.errors import UnavailableError
@@ -223,6 +224,7 @@ def build(config: Config, book: ReferenceBook, metrics: JudgeMetrics | None = No
         kafka.partitions,
         judged_by.settings,
         book.by_id,
+        evidence_kernels.ready,
     )
     results = {
         n: topic(app, kafka, n) for n in (WINDOWS, FINDINGS, VERDICTS, REFERENCES, CONFIGURATIONS)
@@ -262,4 +264,6 @@ def run(config: Config) -> int:
         ReferenceBook(make_consumer, config.kafka.topic(REFERENCES)) as book,
     ):
         book.wait_read()
+        if config.summarize.compiled:
+            evidence_kernels.warm_up()
         return run_app(build(config, book, JudgeMetrics(registry)))

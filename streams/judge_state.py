@@ -37,6 +37,7 @@ from streams.evidence_entry import (
     encode_entry,
     encode_evidence_key,
 )
+from streams.evidence_kernels import EvidenceKernels, no_kernels
 from streams.failpoints import reached
 from streams.gaps import interrupt
 from streams.judge import ModelJudge, ModelSettings
@@ -114,6 +115,7 @@ class JudgeState:
         partitions: int,
         settings_of: Callable[[str], ModelSettings],
         reference_by_id: Callable[[str], Reference | None],
+        kernels: Callable[[], EvidenceKernels | None] = no_kernels,
     ) -> None:
         self._models = models
         self._intervals = intervals
@@ -123,6 +125,7 @@ class JudgeState:
         self._partitions = partitions
         self._settings_of = settings_of
         self._reference_by_id = reference_by_id
+        self._kernels = kernels
         self._judges: dict[int, dict[str, ModelJudge]] = {}
         self._times: dict[int, _Times] = {}
 
@@ -297,8 +300,9 @@ class JudgeState:
         intervals: dict[IntervalKey, Interval],
         evidence: Mapping[EvidenceKey, Entry],
     ) -> ModelJudge:
+        settings = self._settings_of(state.model)
         return ModelJudge(
-            state, intervals, self._settings_of(state.model), self._reference_by_id, evidence
+            state, intervals, settings, self._reference_by_id, evidence, self._kernels
         )
 
     def _known_delta(self, value: bytes) -> Delta:

@@ -37,8 +37,9 @@ class SummarizeSettings:
     """``processes``: how many workers ``driftline up`` starts. A flush happens every
     ``flush_interval_ms`` or when ``max_buffered_rows`` rows wait. Above ``max_dead_ratio`` dead
     letters among at least 1,000 rows of one flush the worker stops loudly: then it is not the
-    messages that are wrong, but the configuration. ``compiled``: decode JSON with compiled kernels
-    where numba is installed; they are made ready in the background, and results are the same."""
+    messages that are wrong, but the configuration. ``compiled``: decode JSON, count, and settle the
+    judge's evidence with compiled kernels where numba is installed; they are made ready in the
+    background, and results are the same."""
 
     __pydantic_config__: ClassVar[dict[str, str]] = {"extra": "forbid"}
 

@@ -6,6 +6,7 @@ from __future__ import annotations
 import os
 import sys
 
+from streams import evidence_kernels
 from streams.codecs.speculative import cache
 from streams.codecs.speculative.compiling import compile_into
 from streams.codecs.speculative.loading import make_kernels
@@ -20,8 +21,13 @@ def main() -> int:
         return 1
     if folder is None:
         return 1
-    compile_into(folder, make_kernels)
+    compile_into(folder, _compile)
     return 0
+
+
+def _compile() -> None:
+    make_kernels()
+    evidence_kernels.make_kernels()
 
 
 if __name__ == "__main__":

@@ -8,24 +8,19 @@ counts without kernels, with the same result.
 from __future__ import annotations
 
 import sys
-import threading
-import time
 from collections.abc import Callable
-from contextlib import suppress
 from dataclasses import dataclass
 
 import numpy as np
-import structlog
 
 from detectors.kernels import CompiledKernels
 from streams.codecs.speculative.arrays import PAD
 from streams.codecs.speculative.compiling import compile_apart
+from streams.codecs.speculative.loader import Loader
 from streams.codecs.speculative.output import new_output
 from streams.codecs.speculative.template import learn
 from streams.codecs.speculative.templates import Templates
 from streams.event import Bounds
-
-log = structlog.get_logger()
 
 _EXAMPLE = (
     b'{"ts":"2023-06-13T10:00:00.123Z","model":"m","version":"1","request_id":"r",'
@@ -40,55 +35,6 @@ class Kernels:
 
     read_rows: Callable[..., tuple[int, int]]
     columns: CompiledKernels
-
-
-class Loader:
-    """Makes the kernels once, in whatever thread asks first."""
-
-    def __init__(self, make: Callable[[], Kernels], prepare: Callable[[], None]) -> None:
-        """``prepare``: what makes ``make`` quick; only the background waits for it."""
-        self._make = make
-        self._prepare = prepare
-        self._lock = threading.Lock()
-        self._kernels: Kernels | None = None
-        self._thread: threading.Thread | None = None
-        self._failed = False
-
-    def ready(self) -> Kernels | None:
-        """The kernels, if they can be used by now. Never waits."""
-        return self._kernels
-
-    def load(self) -> Kernels | None:
-        """The kernels; waits for them. None if they cannot be had here."""
-        with self._lock:
-            if self._kernels is not None or self._failed:
-                return self._kernels
-            started = time.perf_counter()
-            try:
-                self._kernels = self._make()
-            except ImportError:
-                self._failed = True
-                log.info("decoder kernels not installed", hint="pip install driftline[fast]")
-            except Exception as error:
-                self._failed = True
-                log.warning("decoder kernels not usable", error=type(error).__name__)
-            else:
-                seconds = round(time.perf_counter() - started, 2)
-                log.info("decoder kernels ready", seconds=seconds)
-            return self._kernels
-
-    def warm_up(self) -> None:
-        """Start to load in the background; does nothing the second time."""
-        with self._lock:
-            if self._thread is None and self._kernels is None:
-                self._thread = threading.Thread(target=self._work, name="kernels", daemon=True)
-                self._thread.start()
-
-    def _work(self) -> None:
-        # What goes wrong here goes wrong again in load, which says so.
-        with suppress(Exception):
-            self._prepare()
-        self.load()
 
 
 def make_kernels() -> Kernels:
@@ -128,7 +74,7 @@ def _try(kernels: Kernels) -> None:
         raise RuntimeError("the kernels do not read their example")
 
 
-_loader = Loader(make_kernels, compile_apart)
+_loader = Loader("decoder", make_kernels, compile_apart)
 ready = _loader.ready
 load = _loader.load
 warm_up = _loader.warm_up

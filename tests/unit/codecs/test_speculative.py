@@ -22,7 +22,8 @@ from streams.codecs import make_codec
 from streams.codecs.json_event import JsonEvent
 from streams.codecs.speculative import cache, loading, powers
 from streams.codecs.speculative.compiling import compile_into
-from streams.codecs.speculative.loading import Kernels, Loader, load
+from streams.codecs.speculative.loader import Loader
+from streams.codecs.speculative.loading import Kernels, load
 from streams.codecs.speculative.reader import _PAUSE_ROWS, _POOR_ROWS, SpeculativeReader
 from streams.codecs.speculative.template import learn
 from streams.codecs.speculative.templates import MAX_TEMPLATES
@@ -192,7 +193,7 @@ def test_until_kernels_are_ready_everything_is_read_without_them() -> None:
         assert may_load.wait(120)
         return made
 
-    loader = Loader(slow, lambda: None)
+    loader = Loader("decoder", slow, lambda: None)
     loader.warm_up()
     loader.warm_up()
     codec = make_codec("json", kernels=loader.ready)
@@ -210,7 +211,7 @@ def test_only_the_background_waits_until_the_kernels_are_prepared() -> None:
     def slow() -> None:
         assert may_go.wait(120)
 
-    loader = Loader(lambda: made, slow)
+    loader = Loader("decoder", lambda: made, slow)
     loader.warm_up()
     assert loader.ready() is None
     assert loader.load() is made
@@ -227,7 +228,7 @@ def test_kernels_that_cannot_be_had_are_asked_for_once_and_missed_by_none(
         asked.append(1)
         raise error
 
-    loader = Loader(fails, lambda: None)
+    loader = Loader("decoder", fails, lambda: None)
     assert loader.load() is None
     assert loader.load() is None
     assert asked == [1]
