@@ -109,7 +109,8 @@ def step_all(
         else:
             found[at] = replace(state, one_sided=state.one_sided + bool(ours or theirs))
     known = [(found[at].row.rows.cast, found[at].late) for at in judged]
-    for counted in count(known, settings, [panes[at] for at in judged]):
+    reading = kernels.reading if kernels is not None else None
+    for counted in count(known, settings, [panes[at] for at in judged], reading):
         places = [judged[at] for at in counted.of]
         pane = panes[places[0]]
         with_kernels = kernels if len(counted.book.betting) else None

@@ -28,9 +28,9 @@ ERROR = "error"
 """The column of the model's own failures."""
 MOST_CATEGORIES = 30
 _MOST_SHRINK = 4.0
-_LEVELS = np.array(TAIL_LEVELS)
-_MANTISSAS = (1 << MANTISSA_BITS) - 1
-_FIRST_NORMAL = 64 << MANTISSA_BITS
+TAIL_QUANTILES = np.array(TAIL_LEVELS)
+MANTISSAS = (1 << MANTISSA_BITS) - 1
+FIRST_NORMAL = 64 << MANTISSA_BITS
 """Buckets from here on hold doubles that stay normal when they are divided by any shrink."""
 
 
@@ -94,7 +94,7 @@ def tail_cells(canary: Sequence[Sketch], production: Sequence[Sketch], shrink: f
     # Of each pane what is in the ones before it, and with it.
     before, after = pooled[begins.sum(axis=0) - ours], pooled[stops.sum(axis=0) - ours]
     # The last key that is at or below each quantile.
-    ranks = before[:, None] + np.ceil(_LEVELS * (after - before)[:, None]).astype(np.int64)
+    ranks = before[:, None] + np.ceil(TAIL_QUANTILES * (after - before)[:, None]).astype(np.int64)
     bounds = joint[order[np.minimum(pooled[1:].searchsorted(ranks), len(joint) - 1)]]
     bounded[0, :, 1:-1] = joint[:ours].searchsorted(bounds, side="right")
     bounded[1, :, 1:-1] = joint[ours:].searchsorted(bounds, side="right") + ours
@@ -110,17 +110,17 @@ def tail_cells(canary: Sequence[Sketch], production: Sequence[Sketch], shrink: f
 def _shrunk(keys: Buckets, shrink: float) -> Buckets:
     """The buckets of the smallest values of these buckets, divided by ``shrink``; values that are
     not positive stay."""
-    if len(keys) and keys.min() >= _FIRST_NORMAL:
+    if len(keys) and keys.min() >= FIRST_NORMAL:
         # The bucket moves by the same number wherever the mantissa is the same.
-        moved: Buckets = keys + _moves(shrink).take(keys & _MANTISSAS)
+        moved: Buckets = keys + bucket_moves(shrink).take(keys & MANTISSAS)
         return moved
     return np.where(keys > 0, bucket_of(bucket_floor(keys) / shrink), keys)
 
 
 @lru_cache(maxsize=1024)
-def _moves(shrink: float) -> Buckets:
+def bucket_moves(shrink: float) -> Buckets:
     """By how many buckets values of each mantissa move."""
-    keys = (1023 << MANTISSA_BITS) + np.arange(_MANTISSAS + 1, dtype=np.int32)
+    keys = (1023 << MANTISSA_BITS) + np.arange(MANTISSAS + 1, dtype=np.int32)
     return bucket_of(bucket_floor(keys) / shrink) - keys
 
 

@@ -41,10 +41,10 @@ Counts = NDArray[np.int64]
 Floats = NDArray[np.float64]
 Indices = NDArray[np.int64]
 
-_PREDICTIONS, _FAILED = HEADERS.index(Header.PREDICTIONS), HEADERS.index(Header.FAILED)
+PREDICTIONS, FAILED = HEADERS.index(Header.PREDICTIONS), HEADERS.index(Header.FAILED)
 _NONE = np.empty(0, np.int64)
-_HIGH = float(1 << WORD)
-_CANCELS = 1e-6
+HIGH = float(1 << WORD)
+CANCELS = 1e-6
 """Of the mean square: a variance below this share of it is computed in integers."""
 
 
@@ -121,8 +121,8 @@ class Reader:
                     for cell, name in wanted:
                         row[cell] = kept.counts.get(name, 0)
         if self.failures >= 0:
-            failed = vector[:, _FAILED]
-            cells[:, self.failures] = np.maximum(vector[:, _PREDICTIONS] - failed, 0)
+            failed = vector[:, FAILED]
+            cells[:, self.failures] = np.maximum(vector[:, PREDICTIONS] - failed, 0)
             cells[:, self.failures + 1] = failed
         if len(self.others):
             # The cells of others are still empty.
@@ -135,7 +135,7 @@ class Reader:
             # The arm never sent the column: all its events lack it.
             never = (there | nulls) == 0
             cells[:, self.absent - 1] = there
-            cells[:, self.absent] = np.where(never, vector[:, _PREDICTIONS, None], nulls)
+            cells[:, self.absent] = np.where(never, vector[:, PREDICTIONS, None], nulls)
         lost: tuple[frozenset[int], ...] = ()
         if self.levels.unbinned:
             lost = tuple(
@@ -174,7 +174,7 @@ class Reader:
         # operation on both kinds of numbers would do it again.
         words = slots[:, FIRST_HIGH : SECOND_LOW + 1].astype(np.float64)
         values = np.maximum(n, 1).astype(np.float64) * STEPS
-        moments = (words[:, ::2] * _HIGH + words[:, 1::2]) / values[:, None]
+        moments = (words[:, ::2] * HIGH + words[:, 1::2]) / values[:, None]
         first, second = moments[:, 0], moments[:, 1]
         variance = second - first * first
         mean = levels.centre + levels.scale * first
@@ -182,7 +182,7 @@ class Reader:
         coarse = (slots[:, CLIPPED_FIRST] | slots[:, CLIPPED_SECOND]) != 0
         coarse |= np.abs(mean) < levels.coarse_mean
         coarse |= sd < levels.coarse_sd
-        doubtful = (variance <= _CANCELS * second) | (levels.sketched & coarse)
+        doubtful = (variance <= CANCELS * second) | (levels.sketched & coarse)
         doubtful &= n > 0
         for arm, place in np.argwhere(doubtful).tolist() if any_of(doubtful) else ():
             column = arms[arm].numeric(levels.columns[place])

@@ -26,6 +26,7 @@ from detectors.canary_book import Book
 from detectors.canary_counts import ArmCounts
 from detectors.canary_evidence import ROWS, log_e_values
 from detectors.canary_ledger import Ledger, Tallies
+from detectors.canary_reading import ReadingKernels
 from detectors.canary_rules import CanarySettings
 from detectors.canary_sequences import Sequences
 from detectors.canary_wealth import Wealth
@@ -47,8 +48,10 @@ _dispersion, _tallies, _sequences = (
 
 @dataclass(frozen=True, slots=True)
 class CanaryKernels:
-    """The functions of :mod:`detectors.compiled_canary`, compiled, in its order."""
+    """The functions of :mod:`detectors.compiled_canary`, compiled, in its order; ``reading``: what
+    comes before them."""
 
+    reading: ReadingKernels
     tell: Callable[..., None]
     stake: Callable[..., bool]
     earn: Callable[..., None]

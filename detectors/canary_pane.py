@@ -17,6 +17,7 @@ from detectors.canary_cast import RATE, RATES, Cast, Part, Rulebook, cast_of, ju
 from detectors.canary_cells import basis_of, new_measures, tail_cells
 from detectors.canary_counts import ArmCounts, read_arms
 from detectors.canary_metric import ArmsPane
+from detectors.canary_reading import ReadingKernels, read_by
 from detectors.canary_rules import CanarySettings, Judged, Measure, first_alphas, later_alpha
 from detectors.layout import Header
 from detectors.sketch import Sketch
@@ -42,7 +43,10 @@ class Counted:
 
 
 def count(
-    known: Sequence[tuple[Cast, int]], settings: CanarySettings, panes: Sequence[ArmsPane]
+    known: Sequence[tuple[Cast, int]],
+    settings: CanarySettings,
+    panes: Sequence[ArmsPane],
+    kernels: ReadingKernels | None = None,
 ) -> list[Counted]:
     """All of ``panes``, in groups that have the book, the time and what is known of arms in common.
     ``known``: of each release who was judged so far, and how many measures have come late."""
@@ -55,7 +59,7 @@ def count(
         groups.setdefault(key, []).append(_Listed(at, pane, fresh, late))
     found: list[Counted] = []
     for (cast, *_), listed in groups.items():
-        arms = _read(cast, [one.pane for one in listed])
+        arms = _read(cast, [one.pane for one in listed], kernels)
         if not any(arms.lost):
             found.append(_counted(listed, cast, rules, arms))
             continue
@@ -156,9 +160,14 @@ def _recut(
     return cast_of(tuple(parts))
 
 
-def _read(cast: Cast, panes: Sequence[ArmsPane]) -> ArmCounts:
+def _read(
+    cast: Cast, panes: Sequence[ArmsPane], kernels: ReadingKernels | None = None
+) -> ArmCounts:
     """Both arms of each pane in the cells of the cast, [2, panes, ...]; those of tails lie at
     quantiles of both together. ``lost``: by pane."""
+    found = read_by(kernels, cast, panes) if kernels is not None else None
+    if found is not None:
+        return found
     arms = {id(arm): arm for pane in panes for arm in (pane.canary, pane.production)}
     place = {known: at for at, known in enumerate(arms)}
     which = np.array(

@@ -16,6 +16,7 @@ from detectors.canary_kernels import CanaryKernels
 from detectors.compiled_canary_bets import close, earn, put_in, settle, stake, total
 from detectors.compiled_canary_pane import tell
 from detectors.compiled_parts import entry, sums_like_numpy
+from detectors.compiled_reading import compile_reading
 
 _WEALTH = "Tuple((int64[::1], float64[::1], float64[::1], int64[::1], int64[::1], int64[::1]))"
 _I1, _I2, _I3 = "int64[::1]", "int64[:,::1]", "int64[:,:,::1]"
@@ -112,4 +113,4 @@ def compile_canary(*, cache: bool) -> CanaryKernels:
         entry(function, f"{answers.get(function, 'void')}({', '.join(types)})", cache)
         for function, types in signatures.items()
     )
-    return CanaryKernels(*made)
+    return CanaryKernels(compile_reading(cache=cache), *made)

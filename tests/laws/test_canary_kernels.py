@@ -127,11 +127,11 @@ def test_kernels_bound_what_one_pane_may_add_as_the_plain_form_does(
     assert to_bytes(bounded[0]) != to_bytes(free[0])
 
 
-sizes = st.tuples(st.integers(0, 40), st.sampled_from([0.0, 0.5, 1e6]), st.floats(0.0, 1.0))
+sizes = st.tuples(st.integers(0, 40), st.sampled_from([0.0, 0.5, 1e6, -720.0]), st.floats(0.0, 1.0))
 
 
-@settings(max_examples=30, deadline=None)
-@given(st.lists(st.tuples(sizes, sizes, st.integers(1, 5)), max_size=5), st.integers(0, 9))
+@settings(max_examples=20, deadline=None)
+@given(st.lists(st.tuples(sizes, sizes, st.integers(1, 5)), max_size=4), st.integers(0, 9))
 def test_whatever_panes_hold_kernels_come_to_the_same_bits(
     kernels: CanaryKernels,
     drawn: list[tuple[tuple[int, float, float], tuple[int, float, float], int]],
