@@ -67,6 +67,7 @@ class Identified(Consumer):
     is made."""
 
     ids: TopicIds
+    _thread: IdentifiedThread
 
     async def perform_seek(self) -> None:
         await self._asked(self.ids.begin, self.assignment())
@@ -77,6 +78,9 @@ class Identified(Consumer):
         if records:
             await self._asked(self.ids.check, (tp for tp in records if records[tp]))
         return records
+
+    async def _seek(self, partition: Any, offset: int) -> None:
+        await self._thread.seek_there(partition, offset)
 
     async def _asked(self, ask: Callable[[Collection[str]], None], places: Iterable[Any]) -> None:
         topics = {tp.topic for tp in places if not self._is_changelog_tp(tp)}
@@ -91,9 +95,16 @@ class Identified(Consumer):
 
 
 class IdentifiedThread(AIOKafkaConsumerThread):
-    """Commits offsets with the ids of their topics, and takes those of other topics for none."""
+    """Commits offsets with the ids of their topics, and takes those of other topics for none. Seeks
+    where it fetches."""
 
     ids: TopicIds
+
+    async def seek_there(self, partition: Any, offset: int) -> None:
+        """Seek between two fetches. Faust seeks from the thread of the app: a fetch that hands
+        records of the partition out meanwhile ends the process, or moves the position on from
+        where the seek has set it."""
+        await self.call_thread(self._ensure_consumer().seek, partition, offset)
 
     def _create_worker_consumer(self, transport: Any) -> Any:
         made = super()._create_worker_consumer(transport)

@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping
+import asyncio
+import threading
+from collections.abc import Callable, Collection, Mapping
+from typing import Any
 
 import pytest
 from aiokafka import TopicPartition
 
 from streams.epochs import NO_EPOCHS, Answer, EpochSource, encode_id
-from streams.faust_epochs import TopicIds, TopicMadeAgainError
+from streams.faust_epochs import Identified, IdentifiedThread, TopicIds, TopicMadeAgainError
 
 
 class Broker:
@@ -65,3 +68,41 @@ def test_without_ids_every_topic_is_the_same() -> None:
     ids.begin({"summaries"})
     ids.check({"summaries"})
     assert ids.others({TopicPartition("summaries", 0): encode_id("one")}) == set()
+
+
+class Client:
+    """Remembers which thread has sought what."""
+
+    def __init__(self) -> None:
+        self.sought: list[tuple[TopicPartition, int, str]] = []
+
+    def seek(self, place: TopicPartition, offset: int) -> None:
+        self.sought.append((place, offset, threading.current_thread().name))
+
+
+class Thread(IdentifiedThread):
+    """The thread of a consumer, without Faust."""
+
+    def __init__(self, client: Client) -> None:
+        self.client = client
+
+    def _ensure_consumer(self) -> Any:
+        return self.client
+
+    async def call_thread(self, fun: Callable[..., Any], *args: Any, **_: Any) -> Any:
+        there = threading.Thread(target=fun, args=args, name="there")
+        there.start()
+        there.join()
+
+
+class App(Identified):
+    """A consumer, without Faust."""
+
+    def __init__(self, thread: Thread) -> None:
+        self._thread = thread
+
+
+def test_a_seek_is_made_in_the_thread_that_fetches() -> None:
+    client, place = Client(), TopicPartition("summaries", 0)
+    asyncio.run(App(Thread(client))._seek(place, 5))
+    assert client.sought == [(place, 5, "there")]
