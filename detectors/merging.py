@@ -2,12 +2,13 @@
 another, to the last bit, in a few array operations for all of them.
 
 Blocks stand one after another, and each *run* of them becomes one: the deltas of a pane, the panes
-of a window, of every release at once.
+of a window, of every release at once. ``count_up``: the kernel of
+:mod:`detectors.compiled_merging`, which comes to the same buckets and counts.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -20,6 +21,7 @@ from detectors.sketch import Sketch
 from detectors.summary import Summaries
 
 Ints = NDArray[np.int64]
+CountUp = Callable[..., None]
 
 _CELLS_A_KEY = 16
 """Buckets between the lowest and the highest, to one that is in use: up to so many are counted in a
@@ -66,7 +68,9 @@ class Blocks:
         )
 
 
-def merge_runs(blocks: Blocks, sizes: Sequence[int]) -> list[Summaries]:
+def merge_runs(
+    blocks: Blocks, sizes: Sequence[int], count_up: CountUp | None = None
+) -> list[Summaries]:
     """One value for each run; ``sizes``: how many blocks each has, at least 1, of all blocks."""
     layout = blocks.layout
     vectors, extremes = _added(blocks, sizes)
@@ -76,7 +80,7 @@ def merge_runs(blocks: Blocks, sizes: Sequence[int]) -> list[Summaries]:
     vectors[:, :-1] += carried[:, 1:]
     vectors -= carried << fixed_point.WORD
     run_of = [run for run, size in enumerate(sizes) for _ in range(size)]
-    sketches = _sketches(blocks, run_of, len(sizes))
+    sketches = _sketches(blocks, run_of, len(sizes), count_up)
     categories: list[dict[str, CategoryCounts]] = [{} for _ in sizes]
     for at, more in blocks.categories:
         kept = categories[run_of[at]]
@@ -90,7 +94,9 @@ def merge_runs(blocks: Blocks, sizes: Sequence[int]) -> list[Summaries]:
     ]
 
 
-def merge_alike(parts: Sequence[Sequence[Summaries]]) -> list[Summaries]:
+def merge_alike(
+    parts: Sequence[Sequence[Summaries]], count_up: CountUp | None = None
+) -> list[Summaries]:
     """Each of ``parts``, which are not empty and stand on one reference each, merged."""
     merged: list[Summaries | None] = [None] * len(parts)
     together: dict[Layout, list[int]] = {}
@@ -107,7 +113,7 @@ def merge_alike(parts: Sequence[Sequence[Summaries]]) -> list[Summaries]:
             merged[at] = whole
     for layout, places in together.items():
         flat = [block for at in places for block in parts[at]]
-        runs = merge_runs(Blocks.of(layout, flat), [len(parts[at]) for at in places])
+        runs = merge_runs(Blocks.of(layout, flat), [len(parts[at]) for at in places], count_up)
         for at, whole in zip(places, runs, strict=True):
             merged[at] = whole
     return [whole for whole in merged if whole is not None]
@@ -132,7 +138,9 @@ def _added(blocks: Blocks, sizes: Sequence[int]) -> tuple[Ints, NDArray[np.float
     return np.add.reduceat(vectors, starts, axis=0), np.stack((lowest, highest), axis=1)
 
 
-def _sketches(blocks: Blocks, run_of: Sequence[int], runs: int) -> list[dict[str, Sketch]]:
+def _sketches(
+    blocks: Blocks, run_of: Sequence[int], runs: int, count_up: CountUp | None
+) -> list[dict[str, Sketch]]:
     """By run, the sketch of each column: counts of equal buckets added up."""
     found: list[dict[str, Sketch]] = [{} for _ in range(runs)]
     columns: dict[tuple[int, str], int] = {}
@@ -143,23 +151,44 @@ def _sketches(blocks: Blocks, run_of: Sequence[int], runs: int) -> list[dict[str
         for run, name in columns:
             found[run][name] = Sketch.empty()
         return found
-    # Column and bucket in one number, so that what belongs together is equal.
     lowest = int(blocks.keys.min())
     width = int(blocks.keys.max()) - lowest + 1
-    joint = (np.array(column_of, np.int64) * width - lowest).repeat(blocks.sizes)
-    joint += blocks.keys
     cells = len(columns) * width
-    if cells <= _CELLS_A_KEY * len(joint):
-        places, counts = _in_a_table(joint, blocks.counts, cells)
+    dense = cells <= _CELLS_A_KEY * len(blocks.keys)
+    if dense and count_up is not None:
+        keys, counts = np.empty_like(blocks.keys), np.empty_like(blocks.counts)
+        stops = np.empty(len(columns), np.int64)
+        count_up(
+            np.array((column_of, blocks.sizes), np.int64),
+            *(blocks.keys, blocks.counts),
+            lowest,
+            np.zeros((len(columns), width), np.int64),
+            *(keys, counts, stops),
+        )
+        ends = stops.tolist()
     else:
-        places, counts = _sorted(joint, blocks.counts)
-    keys = (places % width + lowest).astype(np.int32)
-    ends = places.searchsorted(np.arange(width, cells + 1, width)).tolist()
+        keys, counts, ends = _apart(blocks, column_of, lowest, width, cells, dense)
     begin = 0
     for (run, name), end in zip(columns, ends, strict=True):
         found[run][name] = Sketch(keys[begin:end].copy(), counts[begin:end].copy())
         begin = end
     return found
+
+
+def _apart(
+    blocks: Blocks, column_of: Sequence[int], lowest: int, width: int, cells: int, dense: bool
+) -> tuple[NDArray[np.int32], Ints, list[int]]:
+    """The buckets of each column end to end, their counts, and where those of each end."""
+    # Column and bucket in one number, so that what belongs together is equal.
+    joint = (np.array(column_of, np.int64) * width - lowest).repeat(blocks.sizes)
+    joint += blocks.keys
+    if dense:
+        places, counts = _in_a_table(joint, blocks.counts, cells)
+    else:
+        places, counts = _sorted(joint, blocks.counts)
+    keys = (places % width + lowest).astype(np.int32)
+    ends = places.searchsorted(np.arange(width, cells + 1, width)).tolist()
+    return keys, counts, ends
 
 
 def _in_a_table(places: Ints, counts: Ints, cells: int) -> tuple[Ints, Ints]:

@@ -1,12 +1,14 @@
-"""The kernels that evidence is settled with: made ready while the judge already works without.
+"""The kernels that panes are merged and evidence is settled with: made ready while the judge works
+without.
 
 As those that decode (:mod:`streams.codecs.speculative.loading`), and in the same cache: a process
 of its own compiles them where nobody has, and where numba is not installed ``ready`` gives None for
-good. Evidence comes to the same bits with them and without, so nobody can tell when they came.
+good. Everything comes to the same bits with them and without, so nobody can tell when they came.
 """
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 
 from detectors.canary_kernels import CanaryKernels
@@ -17,10 +19,13 @@ from streams.codecs.speculative.loader import Loader
 
 @dataclass(frozen=True, slots=True)
 class EvidenceKernels:
-    """By what they settle."""
+    """By what they settle; ``count_up`` and ``unpack``: of :mod:`detectors.compiled_merging` and
+    :mod:`streams.compiled_sketches`."""
 
     canary: CanaryKernels
     drift: DriftKernels
+    count_up: Callable[..., None]
+    unpack: Callable[..., None]
 
 
 def no_kernels() -> EvidenceKernels | None:
@@ -32,10 +37,17 @@ def make_kernels() -> EvidenceKernels:
     """Compile them. Raises ImportError without numba."""
     from detectors.compiled_canary import compile_canary
     from detectors.compiled_drift import compile_drift
+    from detectors.compiled_merging import compile_count_up
     from streams.codecs.speculative import machine
+    from streams.compiled_sketches import compile_unpack
 
     cache = machine.CACHED
-    return EvidenceKernels(compile_canary(cache=cache), compile_drift(cache=cache))
+    return EvidenceKernels(
+        compile_canary(cache=cache),
+        compile_drift(cache=cache),
+        compile_count_up(cache=cache),
+        compile_unpack(cache=cache),
+    )
 
 
 _loader = Loader("evidence", make_kernels, compile_apart)

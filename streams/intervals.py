@@ -15,11 +15,12 @@ already. Sums are exact, so the result is the same whichever way an event came.
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 
 from detectors.layout import Layout
 from detectors.merging import merge_alike
 from detectors.summary import Summaries
+from streams.evidence_kernels import EvidenceKernels, no_kernels
 from streams.learning import LEARNING_MS
 from streams.model_state import Interval, IntervalKey, ModelState
 from streams.pending import Pending
@@ -36,14 +37,19 @@ class Intervals:
     """
 
     def __init__(
-        self, state: ModelState, held: dict[IntervalKey, Interval], time: TimeSettings
+        self,
+        state: ModelState,
+        held: dict[IntervalKey, Interval],
+        time: TimeSettings,
+        kernels: Callable[[], EvidenceKernels | None] = no_kernels,
     ) -> None:
         self.held = held
         self.changed: set[IntervalKey] = set()
         self.removed: set[IntervalKey] = set()
         self.finished: list[int] = []
-        self.pending = Pending()
+        self.pending = Pending(kernels)
         self._state = state
+        self._kernels = kernels
         self._time = time
         self._feeders = {
             length: feeder(length, time) for length in time.windows_ms if length != time.pane_ms
@@ -96,7 +102,9 @@ class Intervals:
             interval.applied = offset
             self.changed.add(key)
             self.removed.discard(key)
-        for (interval, reference), merged in zip(places, merge_alike(runs), strict=True):
+        made = self._kernels()
+        whole = merge_alike(runs, made.count_up if made is not None else None)
+        for (interval, reference), merged in zip(places, whole, strict=True):
             interval.blocks[reference] = merged
 
     def late(self, pane: IntervalKey, layout: Layout, packed: Packed, offset: int) -> int:

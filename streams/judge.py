@@ -72,7 +72,7 @@ class ModelJudge:
         kernels: Callable[[], EvidenceKernels | None] = no_kernels,
     ) -> None:
         self.state = state
-        self.intervals = Intervals(state, intervals, settings.time)
+        self.intervals = Intervals(state, intervals, settings.time, kernels)
         self.kept: Delta | None = None
         self.touched = False
         self._settings = settings

@@ -11,11 +11,12 @@ then all are merged, however many workers write.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 
 from detectors.layout import Layout
 from detectors.merging import merge_runs
 from detectors.summary import Summaries
+from streams.evidence_kernels import EvidenceKernels, no_kernels
 from streams.model_state import IntervalKey
 from streams.wire import Packed, unpack_all
 
@@ -24,9 +25,10 @@ MOST_BLOCKS = 16
 
 class Pending:
     """Of one model. ``records``: by offset, the end of the newest pane that a kept record has
-    something for."""
+    something for; ``kernels``: see :mod:`streams.evidence_kernels`."""
 
-    def __init__(self) -> None:
+    def __init__(self, kernels: Callable[[], EvidenceKernels | None] = no_kernels) -> None:
+        self._kernels = kernels
         self.records: dict[int, int] = {}
         self._panes: dict[IntervalKey, dict[Layout, list[Packed]]] = {}
         self._blocks = 0
@@ -55,9 +57,11 @@ class Pending:
                 together.setdefault(layout, {})[key] = alike
                 self._blocks -= len(alike)
         found: dict[IntervalKey, list[Summaries]] = {key: [] for key in taken}
+        made = self._kernels()
+        unpack, count_up = (made.unpack, made.count_up) if made is not None else (None, None)
         for layout, runs in together.items():
-            blocks = unpack_all([packed for run in runs.values() for packed in run], layout)
-            merged = merge_runs(blocks, [len(run) for run in runs.values()])
+            blocks = unpack_all([packed for run in runs.values() for packed in run], layout, unpack)
+            merged = merge_runs(blocks, [len(run) for run in runs.values()], count_up)
             for key, whole in zip(runs, merged, strict=True):
                 found[key].append(whole)
         return list(found.items())

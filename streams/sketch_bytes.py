@@ -13,7 +13,7 @@ What that saves is measured by ``python -m bench wire``.
 from __future__ import annotations
 
 import struct
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import numpy as np
@@ -57,15 +57,18 @@ def sketch_bytes(packed: PackedSketch) -> int:
 
 
 def unpack_sketches(
-    packed: Sequence[PackedSketch],
+    packed: Sequence[PackedSketch], kernel: Callable[..., None] | None = None
 ) -> tuple[list[int], NDArray[np.int32], NDArray[np.int64]]:
     """How many buckets each has, and the keys and counts of all, end to end. For what
     :func:`is_sketch`.
 
     Thousands come at once where a model has many releases, so the work is done by array and not by
-    sketch: bytes of the same weight are joined, and all steps are summed up in one go.
+    sketch: bytes of the same weight are joined, and all steps are summed up in one go. ``kernel``:
+    of :mod:`streams.compiled_sketches`, which reads the same.
     """
-    sizes, keys, counts = _unpack_short([each for each in packed if isinstance(each, memoryview)])
+    sizes, keys, counts = _unpack_short(
+        [each for each in packed if isinstance(each, memoryview)], kernel
+    )
     if len(sizes) == len(packed):
         return sizes, keys, counts
     ends = np.cumsum(sizes)[:-1]
@@ -85,11 +88,16 @@ def unpack_sketches(
 
 
 def _unpack_short(
-    packed: Sequence[memoryview],
+    packed: Sequence[memoryview], kernel: Callable[..., None] | None
 ) -> tuple[list[int], NDArray[np.int32], NDArray[np.int64]]:
-    written = np.frombuffer(b"".join(packed), np.uint8)
+    # As an array that can be written to: kernels take no other.
+    written = np.frombuffer(bytearray().join(packed), np.uint8)
     sizes = [len(each) // _BUCKET for each in packed]
     lengths = np.array(sizes, np.int64)
+    if kernel is not None:
+        found, numbers = np.empty(sum(sizes), np.int32), np.empty(sum(sizes), np.int64)
+        kernel(written, lengths, found, numbers)
+        return sizes, found, numbers
     starts = lengths.cumsum() - lengths
     begin = starts * _BUCKET + np.arange(len(sizes)) * _FIRST.size
     total = sum(sizes)

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import math
 import struct
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from hashlib import blake2b
 from typing import Any, TypeVar
 
@@ -193,11 +193,14 @@ def unpack(packed: Packed, layout: Layout) -> Summaries:
     )
 
 
-def unpack_all(packed: Sequence[Packed], layout: Layout) -> Blocks:
-    """Of one layout, at least one, each checked before: in one step."""
+def unpack_all(
+    packed: Sequence[Packed], layout: Layout, kernel: Callable[..., None] | None = None
+) -> Blocks:
+    """Of one layout, at least one, each checked before: in one step. ``kernel``: see
+    :func:`streams.sketch_bytes.unpack_sketches`."""
     columns = len(layout.columns)
     sizes, keys, counts = unpack_sketches(
-        [sketch for block in packed for sketch in block.sketches.values()]
+        [sketch for block in packed for sketch in block.sketches.values()], kernel
     )
     return Blocks(
         layout,
