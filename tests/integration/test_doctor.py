@@ -15,6 +15,7 @@ from streams.doctor_kafka_ask import ask_group, ask_topics
 from streams.intake import encode_clock
 from streams.kafka import KafkaSettings
 from streams.kafka_topics import TopicSpec, check_broker, ensure_topics
+from tests.faults.roles import wait_until
 
 pytestmark = pytest.mark.kafka
 NOW = 1_700_000_000_000
@@ -26,6 +27,8 @@ def make(address: str, name: str, partitions: int, **config: str) -> None:
         name, partitions, 1, config={k.replace("_", "."): v for k, v in config.items()}
     )
     client.create_topics([topic])[name].result(10)
+    # It is made when the controller has made it, and there when the broker has heard of it.
+    wait_until(f"{name} is there", lambda: name in client.list_topics(timeout=10).topics, 30)
 
 
 def said(checks: list[Check], level: Level) -> set[str]:
