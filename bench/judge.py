@@ -79,6 +79,7 @@ class Case:
 CASES = (
     Case("two_releases", 2, 25, None),
     Case("even_split", 2, 25, None, _PRODUCTION_ROWS),
+    Case("two_releases_of_100_columns", 2, 100, 20.0),
     Case("four_releases", 4, 25, 20.0),
     Case("twenty_releases", 20, 25, 20.0),
     Case("twenty_releases_of_50_columns", 20, 50, 20.0),
