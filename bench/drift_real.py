@@ -26,6 +26,8 @@ from detectors.season import Season, slot_of
 
 Floats = NDArray[np.float64]
 
+DATA = "DRIFTLINE_BENCH_DATA"
+"""The variable that names the folder of data sets."""
 _REFERENCE_PART = 0.4
 _BUDGET_DAYS = 100
 
@@ -38,8 +40,8 @@ def real_streams(quick: bool, folder: Path, seed: int) -> dict[str, Any]:
         try:
             days = read(folder)
         except FileNotFoundError as missing:
-            found[name] = {"not_run": f"no {Path(missing.filename or '').name}"}
-            print(f"not run: {name}: no {missing.filename}")
+            found[name] = {"not_run": f"no {missing.filename}"}
+            print(f"not run: {name}: no {missing.filename}; {DATA} names the folder of data sets")
             continue
         rng = np.random.default_rng((seed, 2))
         permutations = 6 if quick else 16
