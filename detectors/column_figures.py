@@ -8,7 +8,7 @@ from __future__ import annotations
 import functools
 import math
 import threading
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Final, Generic, TypeVar
 
@@ -31,7 +31,7 @@ from detectors.layout import (
     Layout,
     N,
 )
-from detectors.sketch import RELATIVE_ERROR, SQUARE_ERROR, bucket_middle
+from detectors.sketch import RELATIVE_ERROR, SQUARE_ERROR, Sketch, bucket_middle
 from detectors.summary import Summaries, expected_of, is_expected
 
 Ints = NDArray[np.int64]
@@ -73,14 +73,6 @@ class Figures:
         return cls(counts, values, *counts, *values)
 
     @classmethod
-    def many(cls, each: Sequence[Figures], columns: Ints) -> Figures:
-        """Those of the columns at these indices of the first, then of the second, and so on."""
-        counts = np.stack([figures.counts for figures in each], axis=1).take(columns, axis=2)
-        values = np.stack([figures.values for figures in each], axis=1).take(columns, axis=2)
-        shape = 4, len(each) * len(columns)
-        return cls.of(counts.reshape(shape), values.reshape(shape))
-
-    @classmethod
     def joined(cls, each: Sequence[Figures]) -> Figures:
         """Those of the first, then of the second, and so on."""
         return cls.of(
@@ -105,10 +97,8 @@ class Figures:
 class _Places:
     """Where the figures of a layout's columns stand in its vector."""
 
-    n: Ints
-    errors: Ints
-    expected: Ints
-    """The header that each column's events are counted in."""
+    told: Ints
+    """int64 [3 columns]: their values, their errors, the headers that count their events."""
     is_expected: NDArray[np.bool_]
     other: Ints
     """The other half of a column that is numeric and text at once: its index, or -1."""
@@ -116,10 +106,10 @@ class _Places:
     numeric: Ints
     moments: Ints
     """int64 [6, numeric columns]."""
-    grids: tuple[tuple[float, float], ...]
-    """Centre and scale of each numeric column."""
-    names: tuple[str, ...]
-    """Of the numeric columns."""
+    grids: tuple[tuple[float, float, float, float], ...]
+    """Centre and scale of each numeric column; a step of its values, and of their squares."""
+    numbers: Mapping[str, int]
+    """The index of each numeric column, in the order of the layout."""
 
 
 _Told = TypeVar("_Told")
@@ -163,25 +153,37 @@ class _Remembered(Generic[_Told]):
 
 def _figures(layout: Layout, some: Sequence[Summaries]) -> list[Figures]:
     """The figures of all columns, of each."""
-    places = _places(layout)
-    vectors = np.stack([each.vector for each in some])
-    n, errors = vectors.take(places.n, axis=1), vectors.take(places.errors, axis=1)
-    there = n + errors
-    all_there = there
+    places, columns = _places(layout), len(layout.columns)
+    # An array with room for all: to stack what is worked out piece by piece takes as long again.
+    counts = np.empty((4, len(some), columns), np.int64)
+    n, rows, errors, nulls = counts
+    told = _vectors(some).take(places.told, axis=1).reshape(len(some), 3, columns)
+    n[:], errors[:], nulls[:] = told.swapaxes(0, 1)
+    np.add(n, errors, out=rows)
+    nulls -= rows
     if places.halves:
         nothing = np.zeros((len(some), 1), np.int64)
-        all_there = there + np.concatenate((there, nothing), axis=1).take(places.other, axis=1)
-    nulls = np.maximum(vectors.take(places.expected, axis=1) - all_there, 0) * places.is_expected
-    rows = there + nulls
-    counts = np.stack((n, rows, errors, nulls), axis=1)
-    values = np.full((len(some), 4, n.shape[1]), np.nan)
-    values[:, :2, places.numeric] = [
-        _moments(each, places, own) for each, own in zip(some, n, strict=True)
-    ]
+        nulls -= np.concatenate((rows, nothing), axis=1).take(places.other, axis=1)
+    np.maximum(nulls, 0, out=nulls)
+    nulls *= places.is_expected
+    rows += nulls
+    values = np.full((4, len(some), columns), np.nan)
+    means: list[float] = []
+    deviations: list[float] = []
+    for each, own in zip(some, n, strict=True):
+        _moments(each, places, own, means, deviations)
+    shape = len(some), len(places.numeric)
+    values[0][:, places.numeric] = np.array(means).reshape(shape)
+    values[1][:, places.numeric] = np.array(deviations).reshape(shape)
     with quiet():
-        values[:, 2] = rates(nulls, rows)
-    values[:, 3] = testable(n, values[:, 0], values[:, 1])
-    return list(map(Figures.of, counts, values))
+        values[2] = rates(nulls, rows)
+    values[3] = testable(n, values[0], values[1])
+    return list(map(Figures.of, counts.swapaxes(0, 1), values.swapaxes(0, 1)))
+
+
+def _vectors(some: Sequence[Summaries]) -> Ints:
+    """int64 [summaries, width of their layout]."""
+    return np.concatenate([each.vector for each in some]).reshape(len(some), -1)
 
 
 figures_of: Final = _Remembered(_figures)
@@ -190,31 +192,35 @@ figures_of: Final = _Remembered(_figures)
 
 def _quantiles(layout: Layout, some: Sequence[Summaries]) -> list[Floats]:
     """float64 [4, columns] for :data:`QUANTILES`, of each, NaN where no sketch is kept."""
+    places = _places(layout)
     found = np.full((len(QUANTILES), len(some), len(layout.columns)), np.nan)
-    kept = [
-        (at, layout.index[name, Kind.NUMERIC], sketch)
-        for at, each in enumerate(some)
-        for name, sketch in each.sketches.items()
-        if len(sketch.keys) and (name, Kind.NUMERIC) in layout.index
-    ]
+    cells: list[int] = []
+    kept: list[Sketch] = []
+    for at, each in enumerate(some):
+        for name, sketch in each.sketches.items():
+            column = places.numbers.get(name)
+            if column is not None and len(sketch.keys):
+                cells.append(at * len(layout.columns) + column)
+                kept.append(sketch)
     if kept:
-        keys = np.concatenate([sketch.keys for _, _, sketch in kept])
-        counts = np.concatenate([sketch.counts for _, _, sketch in kept])
+        keys = np.concatenate([sketch.keys for sketch in kept])
+        counts = np.concatenate([sketch.counts for sketch in kept])
         if len(some) > 1 and counts.sum(dtype=np.float64) > _MOST_TOGETHER:
             return [_quantiles(layout, [each])[0] for each in some]
         upto = np.cumsum(counts)
-        ends = upto[np.cumsum([len(sketch.keys) for _, _, sketch in kept]) - 1]
+        ends = upto[np.cumsum([len(sketch.keys) for sketch in kept]) - 1]
         before = np.empty_like(ends)
         before[0], before[1:] = 0, ends[:-1]
         ranks = (_RANKS * (ends - before - 1)).astype(np.int64)
-        places = np.searchsorted(upto, before + ranks, side="right")
-        values = bucket_middle(keys[np.minimum(places, len(keys) - 1)])
+        at_ranks = np.searchsorted(upto, before + ranks, side="right")
+        found.reshape(len(QUANTILES), -1)[:, cells] = bucket_middle(
+            keys[np.minimum(at_ranks, len(keys) - 1)]
+        )
         # Never outside the observed range, which is known where values are.
-        at, column = np.array([at for at, _, _ in kept]), np.array([index for _, index, _ in kept])
-        n = np.array([some[at].vector[_places(layout).n[index]] for at, index, _ in kept])
-        low, high = np.array([some[at].extremes[:, index] for at, index, _ in kept]).T
-        shown = np.where(n > 0, np.minimum(np.maximum(values, low), high), values)
-        found[:, at, column] = shown
+        extremes = np.concatenate([each.extremes for each in some]).reshape(len(some), 2, -1)
+        inside = np.minimum(np.maximum(found, extremes[:, 0]), extremes[:, 1])
+        n = _vectors(some).take(places.told[: len(layout.columns)], axis=1)
+        np.copyto(found, inside, where=n > 0)
     return list(found.swapaxes(0, 1))
 
 
@@ -229,52 +235,54 @@ def _places(layout: Layout) -> _Places:
     starts = np.array([layout.starts[key] for key in keys], np.int64)
     twin = {Kind.NUMERIC: Kind.CATEGORICAL, Kind.CATEGORICAL: Kind.NUMERIC}
     other = [layout.index.get((name, twin[kind]), -1) for name, kind in keys]
+    expected = [HEADERS.index(expected_of(name)) for name, _ in keys]
     numeric = [spec for spec in layout.columns if spec.kind is Kind.NUMERIC]
     at = np.array([layout.index[spec.key] for spec in numeric], np.int64)
+    grids = [spec.grid for spec in numeric]
+    step = 1 / fixed_point.STEPS
     return _Places(
-        starts + N,
-        starts + ERRORS,
-        np.array([HEADERS.index(expected_of(name)) for name, _ in keys], np.int64),
+        np.concatenate((starts + N, starts + ERRORS, np.array(expected, np.int64))),
         np.array([is_expected(name) for name, _ in keys], np.bool_),
         np.array(other, np.int64),
         any(index >= 0 for index in other),
         at,
         starts[at] + _MOMENT_SLOTS,
-        tuple((spec.grid.center, spec.grid.scale) for spec in numeric),
-        tuple(spec.name for spec in numeric),
+        tuple(
+            (grid.center, grid.scale, grid.scale * step, grid.scale * grid.scale * step)
+            for grid in grids
+        ),
+        {spec.name: index for spec, index in zip(numeric, at.tolist(), strict=True)},
     )
 
 
-def _moments(summaries: Summaries, places: _Places, n: Ints) -> tuple[list[float], list[float]]:
-    means: list[float] = []
-    deviations: list[float] = []
+def _moments(
+    summaries: Summaries, places: _Places, n: Ints, means: list[float], deviations: list[float]
+) -> None:
+    """Those of each numeric column, behind what is there of others."""
     slots = summaries.vector[places.moments].tolist()
     counts = n[places.numeric].tolist()
     sketches = summaries.sketches
-    sqrt, steps = math.sqrt, fixed_point.STEPS
-    for name, (center, scale), count, far, wide, high, low, high_2, low_2 in zip(
-        places.names, places.grids, counts, *slots, strict=True
+    sqrt, word, steps = math.sqrt, fixed_point.WORD, fixed_point.STEPS
+    for name, grid, count, far, wide, high, low, high_2, low_2 in zip(
+        places.numbers, places.grids, counts, *slots, strict=True
     ):
         if not count:
             means.append(math.nan)
             deviations.append(math.nan)
             continue
+        center, scale, step, square_step = grid
         # As in fixed_point.mean and fixed_point.standard_deviation, without their calls.
-        first = (high << fixed_point.WORD) + low
+        first = (high << word) + low
         mean = center + scale * (first / count / steps)
-        spread = ((high_2 << fixed_point.WORD) + low_2) * count * _STEPS - first * first
+        spread = ((high_2 << word) + low_2) * count * _STEPS - first * first
         sd = scale * sqrt(spread) / (count * steps) if spread > 0 else 0.0
         if (
-            far
-            or wide
-            or abs(mean) * RELATIVE_ERROR < scale / steps
-            or sd * sd * SQUARE_ERROR < scale * scale / steps
+            far or wide or abs(mean) * RELATIVE_ERROR < step or sd * sd * SQUARE_ERROR < square_step
         ) and name in sketches:
             # The grid may be too coarse here: the summary itself decides whether it is.
             mean, sd = _by_the_summary(summaries, name)
         means.append(mean)
         deviations.append(sd)
-    return means, deviations
 
 
 def _by_the_summary(summaries: Summaries, name: str) -> tuple[float, float]:

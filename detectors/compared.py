@@ -173,7 +173,7 @@ def _compare_binned(plan: Plan, places: Sequence[int], pairs: Sequence[Pair]) ->
     """The columns of all stand end to end, as if they were those of one."""
     currents = [pair.current for pair in pairs]
     copies, numbers = len(currents), plan.binned_numbers
-    now = Figures.many(figures_of.all(currents), plan.now_columns)
+    now = _figures_of_all(currents, plan)
     slices, number_slices = _times(plan, copies)
     counts = _counts_of_all(currents, plan)
     side = Side.of(counts.ravel(), slices)
@@ -243,6 +243,14 @@ def _counts_of_all(currents: Sequence[Summaries], plan: Plan) -> Ints:
     rests = [[rest_of(current, spec.name) for spec in texts] for current in currents]
     whole = np.concatenate((vectors, np.array(rests, np.int64)), axis=1)
     return whole.take(plan.now_cells, axis=1)
+
+
+def _figures_of_all(currents: Sequence[Summaries], plan: Plan) -> Figures:
+    """Those of the columns of each, in the order of comparison."""
+    whole = Figures.joined(figures_of.all(currents))
+    width = whole.counts.shape[1] // len(currents)
+    each = np.arange(len(currents))[:, None] * width + plan.now_columns
+    return whole.take(each.ravel())
 
 
 @functools.lru_cache(maxsize=64)

@@ -51,10 +51,9 @@ def bucket_middle(keys: NDArray[np.int32]) -> NDArray[np.float64]:
     """The value reported for each bucket: it halves the relative error at both ends."""
     keys = np.asarray(keys, dtype=np.int64)
     magnitude = np.abs(keys)
-    low = (magnitude << SHIFT).view(np.float64)
-    high = ((magnitude << SHIFT) + (1 << SHIFT) - 1).view(np.float64)
-    middle = low + (high - low) * 0.5
-    middle = np.where(magnitude == 0, 0.0, middle)
+    # Between two powers of two doubles are as far apart as their bits, below the smallest too.
+    middle = ((magnitude << SHIFT) + (1 << (SHIFT - 1))).view(np.float64)
+    middle[magnitude == 0] = 0.0
     return np.where(keys < 0, -middle, middle)
 
 
