@@ -28,10 +28,10 @@ SMALLEST_EXPECTED = 5.0
 """Cochran's rule (Biometrics, 1954): cells expected to hold less are pooled for chi-square."""
 PSEUDO_COUNT = 0.5
 
-_TINY = 1e-300
+TINY = 1e-300
 """Stands for the ratio where a share is 0, so that 0 times its logarithm is 0 and not NaN."""
 _EXACT = float(1 << 53)
-_TWO_LOG_2 = 2 * float(np.log(2.0))
+TWO_LOG_2 = 2 * float(np.log(2.0))
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -182,11 +182,11 @@ def distances(slices: Slices, usual: Side, now: Side) -> Distances:
     size: Floats = np.abs(change)
     middle = p + q
     logs = np.empty((3, len(of)))
-    np.divide(p, np.maximum(middle, _TINY, out=middle), out=logs[0])
+    np.divide(p, np.maximum(middle, TINY, out=middle), out=logs[0])
     np.divide(q, middle, out=logs[1])
     logs[:2] *= 2
-    np.divide(q_full, np.maximum(p_full, _TINY), out=logs[2])
-    np.log(np.maximum(logs, _TINY, out=logs), out=logs)
+    np.divide(q_full, np.maximum(p_full, TINY), out=logs[2])
+    np.log(np.maximum(logs, TINY, out=logs), out=logs)
     terms = np.empty((5, len(of)))
     terms[0] = size
     np.subtract(now.roots, usual.roots, out=terms[1])
@@ -210,7 +210,7 @@ def distances(slices: Slices, usual: Side, now: Side) -> Distances:
     dof[np.isnan(chi_square)] = 0
     return Distances(
         np.maximum(index, 0.0),
-        np.sqrt(np.minimum(np.maximum(divergence / _TWO_LOG_2, 0.0), 1.0)),
+        np.sqrt(np.minimum(np.maximum(divergence / TWO_LOG_2, 0.0), 1.0)),
         np.sqrt(np.minimum(apart / 2, 1.0)),
         chi_square,
         np.minimum(moved / 2, 1.0),

@@ -22,6 +22,7 @@ from detectors.cell_statistics import quiet
 from detectors.column_figures import QUANTILES, quantiles_of
 from detectors.compared import Many, Pair, compare_many, directions
 from detectors.differences import differences
+from detectors.distance_kernels import DistanceKernels
 from detectors.finding import Finding, Outcome
 from detectors.judged_columns import OF_COLUMNS, TAILS, Measure, Rules, rules_of
 from detectors.layout import HEADERS, Header, Kind
@@ -99,9 +100,11 @@ def judge_columns(
     return findings
 
 
-def judge_all(settings: ThresholdSettings, asked: Sequence[Asked]) -> list[list[Finding]]:
+def judge_all(
+    settings: ThresholdSettings, asked: Sequence[Asked], kernels: DistanceKernels | None = None
+) -> list[list[Finding]]:
     """As :func:`judge_columns` for each: the same findings, at a fraction of the cost where many
-    comparisons have their columns in common."""
+    comparisons have their columns in common. ``kernels``: they are the same without."""
     pairs = [
         Pair(each.against, each.current, lasting=each.kind is Against.REFERENCE)
         for each in (one.comparison for one in asked)
@@ -110,7 +113,7 @@ def judge_all(settings: ThresholdSettings, asked: Sequence[Asked]) -> list[list[
     # All at once: those of a window are asked for one by one below.
     quantiles_of.all(dict.fromkeys(side for pair in pairs for side in pair[:2]))
     with quiet():
-        for many in compare_many(pairs):
+        for many in compare_many(pairs, kernels):
             kinds = [asked[at].comparison.kind for at in many.places]
             rules = {kind: rules_of(settings, kind, many.plan) for kind in dict.fromkeys(kinds)}
             told = _told(settings, many, rules[kinds[0]])

@@ -1,5 +1,5 @@
-"""The kernels that panes are merged and evidence is settled with: made ready while the judge works
-without.
+"""The kernels that panes are merged, evidence is settled and windows are compared with: made ready
+while the judge works without.
 
 As those that decode (:mod:`streams.codecs.speculative.loading`), and in the same cache: a process
 of its own compiles them where nobody has, and where numba is not installed ``ready`` gives None for
@@ -12,6 +12,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 from detectors.canary_kernels import CanaryKernels
+from detectors.distance_kernels import DistanceKernels
 from detectors.drift_kernels import DriftKernels
 from streams.codecs.speculative.compiling import compile_apart
 from streams.codecs.speculative.loader import Loader
@@ -24,6 +25,7 @@ class EvidenceKernels:
 
     canary: CanaryKernels
     drift: DriftKernels
+    distances: DistanceKernels
     count_up: Callable[..., None]
     unpack: Callable[..., None]
 
@@ -36,6 +38,7 @@ def no_kernels() -> EvidenceKernels | None:
 def make_kernels() -> EvidenceKernels:
     """Compile them. Raises ImportError without numba."""
     from detectors.compiled_canary import compile_canary
+    from detectors.compiled_distances import compile_distances
     from detectors.compiled_drift import compile_drift
     from detectors.compiled_merging import compile_count_up
     from streams.codecs.speculative import machine
@@ -45,6 +48,7 @@ def make_kernels() -> EvidenceKernels:
     return EvidenceKernels(
         compile_canary(cache=cache),
         compile_drift(cache=cache),
+        compile_distances(cache=cache),
         compile_count_up(cache=cache),
         compile_unpack(cache=cache),
     )

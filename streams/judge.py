@@ -77,6 +77,7 @@ class ModelJudge:
         self.touched = False
         self._settings = settings
         self._reference_by_id = reference_by_id
+        self._kernels = kernels
         self._standings = Standings(state.standings, settings.judge, settings.time.windows_ms[0])
         self._pairs = Pairs(state, settings.evidence.paired, settings.time.pane_ms)
         # A pane that is a window too can still be corrected: then nothing may be folded later.
@@ -210,9 +211,8 @@ class ModelJudge:
         return layout
 
     def _pane(self, group: Group) -> IntervalKey:
-        return IntervalKey(
-            self._time.pane_ms, group.pane_ms, group.version, group.role, group.segment
-        )
+        pane_ms = self._time.pane_ms
+        return IntervalKey(pane_ms, group.pane_ms, group.version, group.role, group.segment)
 
     def _note(self, delta: Delta) -> Delta:
         """Note what was heard of which releases. Returns the delta as it is admitted: what is
@@ -324,9 +324,10 @@ class ModelJudge:
             for key in keys
             for comparison in comparisons(key, held, reference, production)
         ]
-        for findings in judge_all(self._settings.thresholds, asked):
+        thresholds, made = self._settings.thresholds, self._kernels()
+        for findings in judge_all(thresholds, asked, made.distances if made else None):
             outputs.findings += findings
-            if self._settings.thresholds.limits:
+            if thresholds.limits:
                 self._standings.enter(findings)
         for key, place in places.items():
             shown = shown_block(held[key], reference)
@@ -374,8 +375,7 @@ class ModelJudge:
         wanted = self._settings.judge.learn_events
         if reference is not None or self.state.learnt or wanted == 0 or self.state.model == OTHER:
             return
-        shortest = self._time.windows_ms[0]
-        held = self.intervals.held
+        shortest, held = self._time.windows_ms[0], self.intervals.held
         for key in keys:
             block = held[key].blocks.get("")
             if not teaches(key) or key.version == OTHER or block is None:
