@@ -18,7 +18,6 @@ MOST_CATEGORIES = 50
 """Of one column in one row: the most frequent."""
 _FIGURES = ("mean", "sd", "min", "max", "p50", "p95", "p99", "p999")
 _NOTHING: Row = dict.fromkeys(_FIGURES)
-_NONE = (None,) * len(_FIGURES)
 
 
 def window_rows(
@@ -56,6 +55,13 @@ def window_rows(
             "categories": {},
         }
     ]
+    # Rows are many, and to copy one with all keys takes half as long as to put them together.
+    blank: Row = {
+        **place,
+        **dict.fromkeys(("column", "kind", "n", "nulls", "errors", "histogram")),
+        **_NOTHING,
+        "categories": None,
+    }
     figures = figures_of(summaries)
     layout, vector = summaries.layout, summaries.vector.tolist()
     counts = figures.counts.T.tolist()
@@ -65,27 +71,14 @@ def window_rows(
     ):
         if not (n or errors):
             continue
-        mean, sd, low, high, p50, p95, p99, p999 = shown if spec is None else _NONE
-        histogram = vector[first:last]
-        # All keys in one display: rows are many, and this is half of what one takes otherwise.
-        row = {
-            **place,
-            "column": name,
-            "kind": kind,
-            "n": n,
-            "nulls": nulls,
-            "errors": errors,
-            "histogram": histogram,
-            "mean": mean,
-            "sd": sd,
-            "min": low,
-            "max": high,
-            "p50": p50,
-            "p95": p95,
-            "p99": p99,
-            "p999": p999,
-            "categories": _most_frequent(summaries, spec, histogram) if spec is not None else {},
-        }
+        row = blank.copy()
+        row["column"], row["kind"] = name, kind
+        row["n"], row["nulls"], row["errors"] = n, nulls, errors
+        row["histogram"] = histogram = vector[first:last]
+        if spec is None:
+            row["mean"], row["sd"], row["min"], row["max"] = shown[:4]
+            row["p50"], row["p95"], row["p99"], row["p999"] = shown[4:]
+        row["categories"] = _most_frequent(summaries, spec, histogram) if spec is not None else {}
         rows.append(row)
     return rows
 
