@@ -74,6 +74,11 @@ class Intervals:
         self.removed = self._done(saved_ms)
         for key in self.removed:
             del self.held[key]
+        state.revisions = {
+            (length, start): n
+            for (length, start), n in state.revisions.items()
+            if not self.expired(start + length)
+        }
         self.finished = list(self.pending.finished(state.closed_ms, state.settled))
 
     def add(self, key: IntervalKey, blocks: Iterable[Summaries], offset: int) -> None:

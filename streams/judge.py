@@ -95,11 +95,6 @@ class ModelJudge:
         self.kept = None
         self.touched = False
         self.intervals.begin(self.evidence.saved_ms)
-        self.state.revisions = {
-            (length, start): n
-            for (length, start), n in self.state.revisions.items()
-            if not self.intervals.expired(start + length)
-        }
 
     @property
     def unwritten(self) -> bool:
@@ -135,10 +130,11 @@ class ModelJudge:
         were late, windows that they correct may not have been written: then the record comes again.
         """
         layout = self._layout(delta)
-        self.intervals.pending.records[offset] = max(self._pane(g).end_ms for g in delta.groups)
+        ends = [group.pane_ms + self._time.pane_ms for group in delta.groups]
+        self.intervals.pending.records[offset] = max(ends)
         if offset <= self.state.applied:
             self._wait(delta, layout, offset)
-        elif all(self._pane(group).end_ms > self.state.closed_ms for group in delta.groups):
+        elif min(ends) > self.state.closed_ms:
             self._wait(self._note(delta), layout, offset)
             self.state.applied = offset
 
@@ -210,10 +206,6 @@ class ModelJudge:
         check((group.summaries for group in delta.groups), layout)
         return layout
 
-    def _pane(self, group: Group) -> IntervalKey:
-        pane_ms = self._time.pane_ms
-        return IntervalKey(pane_ms, group.pane_ms, group.version, group.role, group.segment)
-
     def _note(self, delta: Delta) -> Delta:
         """Note what was heard of which releases. Returns the delta as it is admitted: what is
         beyond the cap on releases stands under one name."""
@@ -261,17 +253,20 @@ class ModelJudge:
     def _wait(self, delta: Delta, layout: Layout, offset: int) -> list[tuple[IntervalKey, Packed]]:
         """Let what has come wait for its pane to close. Returns what is of panes that have."""
         pending, closed_ms = self.intervals.pending, self.state.closed_ms
+        pane_ms = self._time.pane_ms
         waits = offset > self.state.settled
         newest_ms = closed_ms
         closed = []
         for group in delta.groups:
-            pane = self._pane(group)
-            end_ms = pane.end_ms
+            start_ms = group.pane_ms
+            end_ms = start_ms + pane_ms
+            pane = IntervalKey(pane_ms, start_ms, group.version, group.role, group.segment)
             if end_ms <= closed_ms:
                 closed.append((pane, group.summaries))
             elif waits:
                 pending.add(pane, layout, group.summaries)
-                newest_ms = max(newest_ms, end_ms)
+                if end_ms > newest_ms:
+                    newest_ms = end_ms
         if newest_ms > closed_ms:
             pending.records[offset] = newest_ms
         return closed

@@ -13,7 +13,7 @@ What that saves is measured by ``python -m bench wire``.
 from __future__ import annotations
 
 import struct
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Sequence
 from typing import Any
 
 import numpy as np
@@ -49,6 +49,14 @@ def is_sketch(packed: PackedSketch) -> bool:
         return len(packed) % _BUCKET == _FIRST.size and len(packed) > _FIRST.size
     keys, counts = map(len, packed)
     return keys % 4 == 0 and counts == 2 * keys
+
+
+def are_sketches(packed: Collection[PackedSketch]) -> bool:
+    """Whether all are. Every sketch of every record comes here, so without a call for each while
+    they are short, as nearly all are: a pair has two parts, and nothing short that length."""
+    first = _FIRST.size
+    others = [size for size in map(len, packed) if size % _BUCKET != first or size == first]
+    return not others or all(map(is_sketch, packed))
 
 
 def sketch_bytes(packed: PackedSketch) -> int:

@@ -26,7 +26,7 @@ from detectors.release import Release, Role
 from detectors.sketch import Sketch
 from detectors.summary import Summaries
 from detectors.verdict import Status, Verdict
-from streams.sketch_bytes import PackedSketch, is_sketch, pack_sketch, unpack_sketches
+from streams.sketch_bytes import PackedSketch, are_sketches, pack_sketch, unpack_sketches
 from streams.timeline import NEVER
 
 VERSION = 1
@@ -155,15 +155,15 @@ def _bytes(numbers: NDArray[Any], form: str) -> memoryview:
 def check(packed: Iterable[Packed], layout: Layout) -> None:
     """Raises :class:`Unreadable` if any of these was packed in another layout."""
     width, extremes = 8 * layout.width, 16 * len(layout.columns)
+    sketches: list[PackedSketch] = []
     for each in packed:
         size = len(each.vector)
         if size != width or len(each.extremes) != extremes:
-            raise Unreadable(
-                f"summaries of {size // 8} integers do not fit a layout of {layout.width}"
-            )
-        for sketch in each.sketches.values():
-            if not is_sketch(sketch):
-                raise Unreadable("summaries with a sketch whose keys and counts differ in number")
+            found = f"summaries of {size // 8} integers"
+            raise Unreadable(f"{found} do not fit a layout of {layout.width}")
+        sketches += each.sketches.values()
+    if not are_sketches(sketches):
+        raise Unreadable("summaries with a sketch whose keys and counts differ in number")
 
 
 def events_of(packed: Packed) -> int:
@@ -199,9 +199,8 @@ def unpack_all(
     """Of one layout, at least one, each checked before: in one step. ``kernel``: see
     :func:`streams.sketch_bytes.unpack_sketches`."""
     columns = len(layout.columns)
-    sizes, keys, counts = unpack_sketches(
-        [sketch for block in packed for sketch in block.sketches.values()], kernel
-    )
+    sketches = [sketch for block in packed for sketch in block.sketches.values()]
+    sizes, keys, counts = unpack_sketches(sketches, kernel)
     return Blocks(
         layout,
         _joined([block.vector for block in packed], "<i8").reshape(len(packed), layout.width),
