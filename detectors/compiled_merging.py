@@ -1,6 +1,6 @@
-"""How sketches of equal columns are added up, for numba.
+"""How runs of summaries are added up, and the sketches of equal columns in them, for numba.
 
-**Guarantee.** Buckets and counts are those of :mod:`detectors.merging` without it.
+**Guarantee.** Sums, extremes, buckets and counts are those of :mod:`detectors.merging` without it.
 """
 
 from __future__ import annotations
@@ -8,7 +8,32 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
-from detectors.compiled_parts import entry
+from detectors.compiled_parts import entry, larger, smaller
+from detectors.fixed_point import WORD
+
+
+def add_up(vectors: Any, extremes: Any, sizes: Any, low_mask: Any, sums: Any, outer: Any) -> None:
+    """``vectors``: [blocks, width], and ``extremes``: [blocks, 2, columns], of runs of so many
+    blocks, at least one; ``low_mask``: of the layout. ``sums``: zeros, [runs, width], and
+    ``outer``: [runs, 2, columns], become those of each run."""
+    at = 0
+    for run in range(sizes.shape[0]):
+        row, low, high = sums[run], outer[run, 0], outer[run, 1]
+        for c in range(low.shape[0]):
+            low[c], high[c] = extremes[at, 0, c], extremes[at, 1, c]
+        stop = at + sizes[run]
+        while at < stop:
+            for i in range(row.shape[0]):
+                row[i] += vectors[at, i]
+            for c in range(low.shape[0]):
+                low[c] = smaller(low[c], extremes[at, 0, c])
+                high[c] = larger(high[c], extremes[at, 1, c])
+            at += 1
+        # Low words stand behind their high ones, never side by side.
+        for i in range(1, row.shape[0]):
+            carried = (row[i] & low_mask[i]) >> WORD
+            row[i - 1] += carried
+            row[i] -= carried << WORD
 
 
 def count_up(
@@ -39,6 +64,15 @@ def count_up(
                 new_counts[into] = table[c, bucket]
                 into += 1
         ends[c] = into
+
+
+def compile_add_up(*, cache: bool) -> Callable[..., None]:
+    """The kernel, compiled for the types in use and no others. ``cache``: as of
+    :func:`detectors.compiled.compile_all`."""
+    i1, i2, f3 = "int64[::1]", "int64[:,::1]", "float64[:,:,::1]"
+    types = f"{i2}, {f3}, {i1}, {i1}, {i2}, {f3}"
+    compiled: Callable[..., None] = entry(add_up, f"void({types})", cache)
+    return compiled
 
 
 def compile_count_up(*, cache: bool) -> Callable[..., None]:

@@ -2,8 +2,8 @@
 another, to the last bit, in a few array operations for all of them.
 
 Blocks stand one after another, and each *run* of them becomes one: the deltas of a pane, the panes
-of a window, of every release at once. ``count_up``: the kernel of
-:mod:`detectors.compiled_merging`, which comes to the same buckets and counts.
+of a window, of every release at once. ``add_up`` and ``count_up``: the kernels of
+:mod:`detectors.compiled_merging`, which come to the same bits.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ from detectors.sketch import Sketch
 from detectors.summary import Summaries
 
 Ints = NDArray[np.int64]
-CountUp = Callable[..., None]
+Kernel = Callable[..., None]
 
 _CELLS_A_KEY = 16
 """Buckets between the lowest and the highest, to one that is in use: up to so many are counted in a
@@ -69,16 +69,21 @@ class Blocks:
 
 
 def merge_runs(
-    blocks: Blocks, sizes: Sequence[int], count_up: CountUp | None = None
+    blocks: Blocks,
+    sizes: Sequence[int],
+    count_up: Kernel | None = None,
+    add_up: Kernel | None = None,
 ) -> list[Summaries]:
     """One value for each run; ``sizes``: how many blocks each has, at least 1, of all blocks."""
     layout = blocks.layout
-    vectors, extremes = _added(blocks, sizes)
-    # Low words are below 2**32 each, so carrying once is enough for 2**31 blocks. All words are
-    # gone through, of which others carry nothing: picking out the low ones costs more.
-    carried = (vectors & layout.low_mask) >> fixed_point.WORD
-    vectors[:, :-1] += carried[:, 1:]
-    vectors -= carried << fixed_point.WORD
+    if add_up is None:
+        sums, extremes = _added(blocks, sizes)
+        vectors = _carried(sums, layout)
+    else:
+        vectors = np.zeros((len(sizes), layout.width), np.int64)
+        extremes = np.empty((len(sizes), 2, len(layout.columns)))
+        runs = np.array(sizes, np.int64)
+        add_up(blocks.vectors, blocks.extremes, runs, layout.low_mask, vectors, extremes)
     run_of = [run for run, size in enumerate(sizes) for _ in range(size)]
     sketches = _sketches(blocks, run_of, len(sizes), count_up)
     categories: list[dict[str, CategoryCounts]] = [{} for _ in sizes]
@@ -95,7 +100,9 @@ def merge_runs(
 
 
 def merge_alike(
-    parts: Sequence[Sequence[Summaries]], count_up: CountUp | None = None
+    parts: Sequence[Sequence[Summaries]],
+    count_up: Kernel | None = None,
+    add_up: Kernel | None = None,
 ) -> list[Summaries]:
     """Each of ``parts``, which are not empty and stand on one reference each, merged."""
     merged: list[Summaries | None] = [None] * len(parts)
@@ -113,7 +120,8 @@ def merge_alike(
             merged[at] = whole
     for layout, places in together.items():
         flat = [block for at in places for block in parts[at]]
-        runs = merge_runs(Blocks.of(layout, flat), [len(parts[at]) for at in places], count_up)
+        sizes = [len(parts[at]) for at in places]
+        runs = merge_runs(Blocks.of(layout, flat), sizes, count_up, add_up)
         for at, whole in zip(places, runs, strict=True):
             merged[at] = whole
     return [whole for whole in merged if whole is not None]
@@ -138,8 +146,17 @@ def _added(blocks: Blocks, sizes: Sequence[int]) -> tuple[Ints, NDArray[np.float
     return np.add.reduceat(vectors, starts, axis=0), np.stack((lowest, highest), axis=1)
 
 
+def _carried(vectors: Ints, layout: Layout) -> Ints:
+    """Low words are below 2**32 each, so carrying once is enough for 2**31 blocks. All words are
+    gone through, of which others carry nothing: picking out the low ones costs more."""
+    carried = (vectors & layout.low_mask) >> fixed_point.WORD
+    vectors[:, :-1] += carried[:, 1:]
+    vectors -= carried << fixed_point.WORD
+    return vectors
+
+
 def _sketches(
-    blocks: Blocks, run_of: Sequence[int], runs: int, count_up: CountUp | None
+    blocks: Blocks, run_of: Sequence[int], runs: int, count_up: Kernel | None
 ) -> list[dict[str, Sketch]]:
     """By run, the sketch of each column: counts of equal buckets added up."""
     found: list[dict[str, Sketch]] = [{} for _ in range(runs)]

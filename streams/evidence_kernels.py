@@ -20,14 +20,20 @@ from streams.codecs.speculative.loader import Loader
 
 @dataclass(frozen=True, slots=True)
 class EvidenceKernels:
-    """By what they settle; ``count_up`` and ``unpack``: of :mod:`detectors.compiled_merging` and
-    :mod:`streams.compiled_sketches`."""
+    """By what they settle; ``add_up`` and ``count_up``: of :mod:`detectors.compiled_merging`,
+    ``unpack``: of :mod:`streams.compiled_sketches`."""
 
     canary: CanaryKernels
     drift: DriftKernels
     distances: DistanceKernels
+    add_up: Callable[..., None]
     count_up: Callable[..., None]
     unpack: Callable[..., None]
+
+    @property
+    def merging(self) -> tuple[Callable[..., None], Callable[..., None]]:
+        """As :func:`detectors.merging.merge_runs` takes them."""
+        return self.count_up, self.add_up
 
 
 def no_kernels() -> EvidenceKernels | None:
@@ -40,7 +46,7 @@ def make_kernels() -> EvidenceKernels:
     from detectors.compiled_canary import compile_canary
     from detectors.compiled_distances import compile_distances
     from detectors.compiled_drift import compile_drift
-    from detectors.compiled_merging import compile_count_up
+    from detectors.compiled_merging import compile_add_up, compile_count_up
     from streams.codecs.speculative import machine
     from streams.compiled_sketches import compile_unpack
 
@@ -49,6 +55,7 @@ def make_kernels() -> EvidenceKernels:
         compile_canary(cache=cache),
         compile_drift(cache=cache),
         compile_distances(cache=cache),
+        compile_add_up(cache=cache),
         compile_count_up(cache=cache),
         compile_unpack(cache=cache),
     )

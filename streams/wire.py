@@ -218,7 +218,8 @@ def unpack_all(
 
 
 def _joined(parts: Sequence[memoryview], form: str) -> NDArray[Any]:
-    return np.frombuffer(b"".join(parts), form)
+    # As an array that can be written to: kernels take no other.
+    return np.frombuffer(bytearray().join(parts), form)
 
 
 # --- results -------------------------------------------------------------------------------------

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import struct
 from collections.abc import Iterable
 from dataclasses import replace
@@ -13,7 +14,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from detectors.layout import ColumnSpec, Kind, Layout
-from detectors.merging import merge_alike, merge_runs
+from detectors.merging import Blocks, merge_alike, merge_runs
 from detectors.release import ALL, Role
 from detectors.sketch import Sketch
 from detectors.summary import Summaries
@@ -91,6 +92,37 @@ def test_runs_are_merged_to_the_same_bits_with_the_kernel_and_without(
     assert told(merge_runs(blocks, [len(run) for run in runs], kernels.count_up)) == expected
 
 
+@given(st.integers(0, 2**32), st.lists(st.integers(1, 12), min_size=1, max_size=5))
+def test_sums_and_extremes_are_those_of_the_plain_form(
+    kernels: EvidenceKernels, seed: int, sizes: list[int]
+) -> None:
+    """Low words as large as they get, so that each addition carries; extremes of nothing, infinite
+    ones, and what is not a number."""
+    random = np.random.default_rng(seed)
+    shape = sum(sizes), LAYOUT.width
+    low = LAYOUT.low_mask != 0
+    vectors = np.where(
+        low, random.integers(2**32 - 9, 2**32, shape), random.integers(-(2**50), 2**50, shape)
+    )
+    special = [math.inf, -math.inf, math.nan, 5e-324, 1e308, -1e308, 0.0]
+    extremes = np.where(
+        random.random((sum(sizes), 2, 3)) < 0.2,
+        random.choice(special, (sum(sizes), 2, 3)),
+        random.normal(size=(sum(sizes), 2, 3)),
+    )
+    blocks = replace(
+        Blocks.of(LAYOUT, [Summaries.empty(LAYOUT)]), vectors=vectors, extremes=extremes
+    )
+    plain, compiled = (
+        [
+            (merged.vector.tobytes(), merged.extremes.tobytes())
+            for merged in merge_runs(blocks, sizes, *chosen)
+        ]
+        for chosen in ((), kernels.merging)
+    )
+    assert compiled == plain
+
+
 @given(st.lists(st.one_of(SHORT.map(viewed), PAIRS), max_size=6))
 def test_whatever_bytes_come_they_are_read_as_the_same_sketches(
     kernels: EvidenceKernels, packed: list[PackedSketch]
@@ -126,7 +158,11 @@ def test_a_pane_that_closes_is_read_and_merged_with_the_kernels(kernels: Evidenc
         called.append("unpack")
         kernels.unpack(*given)
 
-    watched = replace(kernels, count_up=count_up, unpack=unpack)
+    def add_up(*given: object) -> None:
+        called.append("add_up")
+        kernels.add_up(*given)
+
+    watched = replace(kernels, count_up=count_up, unpack=unpack, add_up=add_up)
     pane = IntervalKey(1_000, 0, "v", Role.PRODUCTION, ALL)
     block = block_of({"a": {3: 1, 4: 2}, "b": {-1: 5}})
     state = ModelState("m")
@@ -139,4 +175,4 @@ def test_a_pane_that_closes_is_read_and_merged_with_the_kernels(kernels: Evidenc
         assert told(intervals.held[pane].blocks.values()) == told(
             [reduce(Summaries.merge, [block] * 4)]
         )
-    assert called == ["unpack", "count_up", "count_up"]
+    assert called == ["unpack", "add_up", "count_up", "add_up", "count_up"]
