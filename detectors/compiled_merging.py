@@ -8,6 +8,8 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
+import numpy as np
+
 from detectors.compiled_parts import entry, larger, smaller
 from detectors.fixed_point import WORD
 
@@ -40,15 +42,22 @@ def count_up(
     sketched: Any,
     keys: Any,
     counts: Any,
-    lowest: Any,
-    table: Any,
+    most: Any,
     new_keys: Any,
     new_counts: Any,
     ends: Any,
-) -> None:
-    """``sketched``: the column and the size of each sketch, [2, sketches], whose ``keys`` and
-    ``counts`` stand end to end; ``table``: zeros, [columns, buckets from ``lowest`` on]. The new
-    ones stand end to end too; ``ends``: where those of each column do."""
+) -> bool:
+    """``sketched``: the column and the size of each sketch, [2, sketches], whose ``keys`` (one at
+    least) and ``counts`` stand end to end. The new ones stand end to end too; ``ends``: where those
+    of each column do. False, and nothing done, if a table of all buckets of all columns had more
+    than ``most`` cells."""
+    lowest = highest = np.int64(keys[0])
+    for i in range(keys.shape[0]):
+        lowest, highest = min(lowest, np.int64(keys[i])), max(highest, np.int64(keys[i]))
+    width = highest - lowest + 1
+    if ends.shape[0] * width > most:
+        return False
+    table = np.zeros((ends.shape[0], width), np.int64)
     at = 0
     for s in range(sketched.shape[1]):
         row = table[sketched[0, s]]
@@ -58,12 +67,13 @@ def count_up(
             at += 1
     into = 0
     for c in range(table.shape[0]):
-        for bucket in range(table.shape[1]):
+        for bucket in range(width):
             if table[c, bucket] != 0:
                 new_keys[into] = bucket + lowest
                 new_counts[into] = table[c, bucket]
                 into += 1
         ends[c] = into
+    return True
 
 
 def compile_add_up(*, cache: bool) -> Callable[..., None]:
@@ -75,10 +85,10 @@ def compile_add_up(*, cache: bool) -> Callable[..., None]:
     return compiled
 
 
-def compile_count_up(*, cache: bool) -> Callable[..., None]:
+def compile_count_up(*, cache: bool) -> Callable[..., bool]:
     """The kernel, compiled for the types in use and no others. ``cache``: as of
     :func:`detectors.compiled.compile_all`."""
     i1, i2, keys = "int64[::1]", "int64[:,::1]", "int32[::1]"
-    types = f"{i2}, {keys}, {i1}, int64, {i2}, {keys}, {i1}, {i1}"
-    compiled: Callable[..., None] = entry(count_up, f"void({types})", cache)
+    types = f"{i2}, {keys}, {i1}, int64, {keys}, {i1}, {i1}"
+    compiled: Callable[..., bool] = entry(count_up, f"boolean({types})", cache)
     return compiled

@@ -21,7 +21,8 @@ from detectors.sketch import Sketch
 from detectors.summary import Summaries
 
 Ints = NDArray[np.int64]
-Kernel = Callable[..., None]
+AddUp = Callable[..., None]
+CountUp = Callable[..., bool]
 
 _CELLS_A_KEY = 16
 """Buckets between the lowest and the highest, to one that is in use: up to so many are counted in a
@@ -71,8 +72,8 @@ class Blocks:
 def merge_runs(
     blocks: Blocks,
     sizes: Sequence[int],
-    count_up: Kernel | None = None,
-    add_up: Kernel | None = None,
+    count_up: CountUp | None = None,
+    add_up: AddUp | None = None,
 ) -> list[Summaries]:
     """One value for each run; ``sizes``: how many blocks each has, at least 1, of all blocks."""
     layout = blocks.layout
@@ -101,8 +102,8 @@ def merge_runs(
 
 def merge_alike(
     parts: Sequence[Sequence[Summaries]],
-    count_up: Kernel | None = None,
-    add_up: Kernel | None = None,
+    count_up: CountUp | None = None,
+    add_up: AddUp | None = None,
 ) -> list[Summaries]:
     """Each of ``parts``, which are not empty and stand on one reference each, merged."""
     merged: list[Summaries | None] = [None] * len(parts)
@@ -156,7 +157,7 @@ def _carried(vectors: Ints, layout: Layout) -> Ints:
 
 
 def _sketches(
-    blocks: Blocks, run_of: Sequence[int], runs: int, count_up: Kernel | None
+    blocks: Blocks, run_of: Sequence[int], runs: int, count_up: CountUp | None
 ) -> list[dict[str, Sketch]]:
     """By run, the sketch of each column: counts of equal buckets added up."""
     found: list[dict[str, Sketch]] = [{} for _ in range(runs)]
@@ -168,23 +169,11 @@ def _sketches(
         for run, name in columns:
             found[run][name] = Sketch.empty()
         return found
-    lowest = int(blocks.keys.min())
-    width = int(blocks.keys.max()) - lowest + 1
-    cells = len(columns) * width
-    dense = cells <= _CELLS_A_KEY * len(blocks.keys)
-    if dense and count_up is not None:
-        keys, counts = np.empty_like(blocks.keys), np.empty_like(blocks.counts)
-        stops = np.empty(len(columns), np.int64)
-        count_up(
-            np.array((column_of, blocks.sizes), np.int64),
-            *(blocks.keys, blocks.counts),
-            lowest,
-            np.zeros((len(columns), width), np.int64),
-            *(keys, counts, stops),
-        )
-        ends = stops.tolist()
-    else:
-        keys, counts, ends = _apart(blocks, column_of, lowest, width, cells, dense)
+    most = _CELLS_A_KEY * len(blocks.keys)
+    by_kernel = None
+    if count_up is not None:
+        by_kernel = _counted_by(count_up, blocks, column_of, len(columns), most)
+    keys, counts, ends = by_kernel or _apart(blocks, column_of, len(columns), most)
     begin = 0
     for (run, name), end in zip(columns, ends, strict=True):
         found[run][name] = Sketch(keys[begin:end].copy(), counts[begin:end].copy())
@@ -192,14 +181,30 @@ def _sketches(
     return found
 
 
+def _counted_by(
+    count_up: CountUp, blocks: Blocks, column_of: Sequence[int], columns: int, most: int
+) -> tuple[NDArray[np.int32], Ints, list[int]] | None:
+    """As :func:`_apart`, where a table of all is small enough."""
+    keys, counts = np.empty_like(blocks.keys), np.empty_like(blocks.counts)
+    ends = np.empty(columns, np.int64)
+    sketched = np.array((column_of, blocks.sizes), np.int64)
+    if count_up(sketched, blocks.keys, blocks.counts, most, keys, counts, ends):
+        return keys, counts, ends.tolist()
+    return None
+
+
 def _apart(
-    blocks: Blocks, column_of: Sequence[int], lowest: int, width: int, cells: int, dense: bool
+    blocks: Blocks, column_of: Sequence[int], columns: int, most: int
 ) -> tuple[NDArray[np.int32], Ints, list[int]]:
-    """The buckets of each column end to end, their counts, and where those of each end."""
+    """The buckets of each column end to end, their counts, and where those of each end. ``most``:
+    how many cells a table of all may have."""
+    lowest = int(blocks.keys.min())
+    width = int(blocks.keys.max()) - lowest + 1
+    cells = columns * width
     # Column and bucket in one number, so that what belongs together is equal.
     joint = (np.array(column_of, np.int64) * width - lowest).repeat(blocks.sizes)
     joint += blocks.keys
-    if dense:
+    if cells <= most:
         places, counts = _in_a_table(joint, blocks.counts, cells)
     else:
         places, counts = _sorted(joint, blocks.counts)

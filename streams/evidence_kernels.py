@@ -27,11 +27,11 @@ class EvidenceKernels:
     drift: DriftKernels
     distances: DistanceKernels
     add_up: Callable[..., None]
-    count_up: Callable[..., None]
+    count_up: Callable[..., bool]
     unpack: Callable[..., None]
 
     @property
-    def merging(self) -> tuple[Callable[..., None], Callable[..., None]]:
+    def merging(self) -> tuple[Callable[..., bool], Callable[..., None]]:
         """As :func:`detectors.merging.merge_runs` takes them."""
         return self.count_up, self.add_up
 

@@ -154,11 +154,13 @@ class Intervals:
 
     def panes(self, after_ms: int, upto_ms: int) -> deque[IntervalKey]:
         """Those that end in (after_ms, upto_ms], in the order of time."""
+        pane_ms = self._time.pane_ms
+        first_ms, last_ms = after_ms - pane_ms, upto_ms - pane_ms
         return deque(
             sorted(
                 key
                 for key in self.held
-                if key.length_ms == self._time.pane_ms and after_ms < key.end_ms <= upto_ms
+                if key.length_ms == pane_ms and first_ms < key.start_ms <= last_ms
             )
         )
 

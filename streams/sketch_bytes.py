@@ -102,13 +102,13 @@ def _unpack_short(
     written = np.frombuffer(bytearray().join(packed), np.uint8)
     sizes = [len(each) // _BUCKET for each in packed]
     lengths = np.array(sizes, np.int64)
+    total = sum(sizes)
     if kernel is not None:
-        found, numbers = np.empty(sum(sizes), np.int32), np.empty(sum(sizes), np.int64)
+        found, numbers = np.empty(total, np.int32), np.empty(total, np.int64)
         kernel(written, lengths, found, numbers)
         return sizes, found, numbers
     starts = lengths.cumsum() - lengths
     begin = starts * _BUCKET + np.arange(len(sizes)) * _FIRST.size
-    total = sum(sizes)
     # Where the bytes of one weight stand, from the lowest on; those of the next one stand as many
     # bytes further as their sketch has buckets.
     places = (begin + _FIRST.size - starts).repeat(lengths)

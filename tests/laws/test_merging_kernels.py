@@ -150,9 +150,9 @@ def test_a_pane_that_closes_is_read_and_merged_with_the_kernels(kernels: Evidenc
     """Else equal bits would say nothing of it."""
     called = []
 
-    def count_up(*given: object) -> None:
+    def count_up(*given: object) -> bool:
         called.append("count_up")
-        kernels.count_up(*given)
+        return kernels.count_up(*given)
 
     def unpack(*given: object) -> None:
         called.append("unpack")
