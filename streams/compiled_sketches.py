@@ -21,19 +21,23 @@ def unpack(written: Any, sizes: Any, keys: Any, counts: Any) -> None:
         for weight in range(4):
             key |= np.int64(written[at + weight]) << (8 * weight)
         at += 4
-        for i in range(at, at + size):
-            # The first stands as it is, whatever its step.
-            if i > at:
-                key += (
-                    np.int64(written[i])
-                    | np.int64(written[i + size]) << 8
-                    | np.int64(written[i + 2 * size]) << 16
-                )
-            low, high = written[i + 3 * size], written[i + 4 * size]
-            keys[into] = np.int32(key)
-            counts[into] = np.int64(low) | np.int64(high) << 8
-            into += 1
-        at += 5 * size
+        # The first stands as it is, whatever its step.
+        keys[into] = np.int32(key)
+        steps = written[at : at + 3 * size]
+        for i in range(1, size):
+            key += (
+                np.int64(steps[i])
+                | np.int64(steps[i + size]) << 8
+                | np.int64(steps[i + 2 * size]) << 16
+            )
+            keys[into + i] = np.int32(key)
+        at += 3 * size
+        # Apart from the keys, each of which stands on the one before: so several at once.
+        low, high = written[at : at + size], written[at + size : at + 2 * size]
+        for i in range(size):
+            counts[into + i] = np.int64(low[i]) | np.int64(high[i]) << 8
+        into += size
+        at += 2 * size
 
 
 def compile_unpack(*, cache: bool) -> Callable[..., None]:
