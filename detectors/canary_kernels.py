@@ -33,6 +33,7 @@ from detectors.canary_wealth import Wealth
 from detectors.confidence_sequence import best_ratio
 from detectors.dispersion import Dispersion
 from detectors.e_process import AT_ONCE
+from detectors.kernel_arrays import kernel_arrays
 
 Floats = NDArray[np.float64]
 Counts = NDArray[np.int64]
@@ -80,28 +81,21 @@ def _tables_of(book: Book) -> _Tables:
     of_ranges = ranges.owner, ranges.first, ranges.stop, ranges.rate_of
     at_ends = levels[ends.level] if len(levels) else ends.level
     return _Tables(
-        _typed(
+        kernel_arrays(
             *(cast.starts, cast.cells, book.values, book.scores, book.judged, cast.no_rate),
             *(cast.rates, cast.rate_share, cast.held_owner, cast.held_first, cast.held_stop),
             *(cast.level_at, len(cast.levels)),
         ),
-        _typed(*of_ranges, ranges.tilt, ranges.sign, ranges.log_factor, ranges.magnitude),
-        _typed(levels, shifts.cells, shifts.starts, shifts.weights),
-        _typed(
+        kernel_arrays(*of_ranges, ranges.tilt, ranges.sign, ranges.log_factor, ranges.magnitude),
+        kernel_arrays(levels, shifts.cells, shifts.starts, shifts.weights),
+        kernel_arrays(
             *(ends.level, ends.place, ends.cells, ends.weights, ends.starts, ends.on, ends.gain),
         ),
-        _typed(
+        kernel_arrays(
             *(shifts.part, shifts.place, shifts.shift, shifts.magnitude, levels, len(levels)),
         ),
-        _typed(ends.on, at_ends, ends.first, ends.stop, ends.log_factor, ends.magnitude),
-        _typed(book.owner, book.log_part, cast.needed, book.betting, book.starts, book.held),
-    )
-
-
-def _typed(*values: NDArray[Any] | int) -> tuple[Any, ...]:
-    """Kernels take writable arrays of adjacent elements and no others."""
-    return tuple(
-        value if isinstance(value, int) else np.require(value, None, ["C", "W"]) for value in values
+        kernel_arrays(ends.on, at_ends, ends.first, ends.stop, ends.log_factor, ends.magnitude),
+        kernel_arrays(book.owner, book.log_part, cast.needed, book.betting, book.starts, book.held),
     )
 
 

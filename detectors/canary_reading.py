@@ -20,6 +20,7 @@ from detectors.canary_cast import Cast
 from detectors.canary_cells import TAIL_QUANTILES, bucket_moves
 from detectors.canary_counts import ArmCounts, Reader, reader_of
 from detectors.canary_metric import ArmsPane
+from detectors.kernel_arrays import kernel_arrays
 from detectors.sketch import Sketch
 from detectors.summary import Summaries
 
@@ -48,11 +49,11 @@ def _table_of(reader: Reader) -> tuple[Any, ...]:
             source[cell] = extra
             extra += 1
     levels = reader.levels
-    return (
+    return kernel_arrays(
         reader.failures,
         source,
         *(reader.others, reader.other_n, reader.categories, reader.category_starts),
-        *(reader.absent, np.ascontiguousarray(reader.there), reader.expected, reader.seen),
+        *(reader.absent, reader.there, reader.expected, reader.seen),
         *(np.array(levels.slots, np.int64), levels.sketched, levels.centre, levels.scale),
         *(levels.coarse_mean, levels.coarse_sd),
     )

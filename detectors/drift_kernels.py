@@ -17,6 +17,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from detectors.drift_state import DriftState
+from detectors.kernel_arrays import kernel_arrays
 from detectors.payoffs import Payoffs
 
 Floats = NDArray[np.float64]
@@ -36,14 +37,11 @@ def _table_of(paid: Payoffs) -> tuple[Any, ...]:
     """Payoffs as the kernels read them."""
     dictionary = paid.normal.dictionary
     cells = dictionary.cells
-    return tuple(
-        np.require(value, None, ["C", "W"])
-        for value in (
-            *(cells.begins, cells.sizes, dictionary.watch_of, dictionary.cell_of),
-            *(paid.hit, paid.miss, paid.law, paid.prior, paid.normal.inflation),
-            *(paid.normal.pane_rows, paid.expert_z_square, paid.expert_inflation),
-            *(paid.expert_rows, paid.bounded, paid.judged),
-        )
+    return kernel_arrays(
+        *(cells.begins, cells.sizes, dictionary.watch_of, dictionary.cell_of),
+        *(paid.hit, paid.miss, paid.law, paid.prior, paid.normal.inflation),
+        *(paid.normal.pane_rows, paid.expert_z_square, paid.expert_inflation),
+        *(paid.expert_rows, paid.bounded, paid.judged),
     )
 
 
