@@ -47,7 +47,9 @@ _ENDS = (0.01, 0.05)
 _ABOUT = 1.25
 _FOR_ENDS = 0.2
 """The part of the money that is bet on the ends of a scale."""
-_LEAST_RATE = 1e-9
+LEAST_RATE = 1e-9
+MOST_BY_HOST = 10.0
+"""Of the logarithm of the odds ratio that hosts may make."""
 UP, DOWN = 0, 1
 """Rows of what is computed for both signs."""
 
@@ -154,11 +156,11 @@ def tolerated_odds(
 ) -> Floats:
     """The odds ratio that is let pass at each ``rate``: of the margin, of a shift of the normal
     score by ``host``, or of a rise by ``floor``, whichever is largest. Of the shape of ``rate``."""
-    q = np.minimum(np.maximum(rate, _LEAST_RATE), 1.0 - _LEAST_RATE)
+    q = np.minimum(np.maximum(rate, LEAST_RATE), 1.0 - LEAST_RATE)
     spread = q * (1.0 - q)
     density = np.exp(-0.5 * special.ndtri(q) ** 2) / math.sqrt(2.0 * math.pi)
-    by_host = np.exp(np.minimum(host * density / spread, 10.0))
-    risen = np.minimum(q + floor, 1.0 - _LEAST_RATE)
+    by_host = np.exp(np.minimum(host * density / spread, MOST_BY_HOST))
+    risen = np.minimum(q + floor, 1.0 - LEAST_RATE)
     by_floor = risen / (1.0 - risen) * (1.0 - q) / q
     # Rounded up a little, so that a rate that hardly moves is bet on in the same way.
     found: Floats = np.maximum(np.maximum(1.0 + margin, by_host), by_floor)

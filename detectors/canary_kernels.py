@@ -19,9 +19,9 @@ from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
+from scipy import special
 
 from detectors.arm_variance import ArmVariance
-from detectors.canary_bets import tolerated_odds
 from detectors.canary_book import Book
 from detectors.canary_counts import ArmCounts
 from detectors.canary_evidence import ROWS, log_e_values
@@ -54,6 +54,8 @@ class CanaryKernels:
 
     reading: ReadingKernels
     tell: Callable[..., None]
+    excuse: Callable[..., None]
+    tolerate: Callable[..., None]
     stake: Callable[..., bool]
     earn: Callable[..., None]
     put_in: Callable[..., None]
@@ -66,6 +68,7 @@ class _Tables(NamedTuple):
     """A book as the kernels read it: plain tuples of arrays cross at the least cost."""
 
     tell: tuple[Any, ...]
+    rates: tuple[Any, ...]
     ranges: tuple[Any, ...]
     levels: tuple[Any, ...]
     stakes: tuple[Any, ...]
@@ -86,6 +89,7 @@ def _tables_of(book: Book) -> _Tables:
             *(cast.rates, cast.rate_share, cast.held_owner, cast.held_first, cast.held_stop),
             *(cast.level_at, len(cast.levels)),
         ),
+        kernel_arrays(book.margin[cast.rates], book.floor[cast.rates]),
         kernel_arrays(*of_ranges, ranges.tilt, ranges.sign, ranges.log_factor, ranges.magnitude),
         kernel_arrays(levels, shifts.cells, shifts.starts, shifts.weights),
         kernel_arrays(
@@ -129,8 +133,7 @@ def entered_by(
     sums = releases * 2 * ROWS * len(book.shifts.owner)
     logs = np.empty(sums + releases * parts)
     fresh = logs[sums:].reshape(releases, parts)
-    rates = book.cast.rates
-    pooled = np.empty((releases, len(rates)))
+    rate = np.empty((releases, len(book.cast.rates)))
     with np.errstate(all="ignore"):
         kernels.tell(
             tables.tell,
@@ -151,10 +154,9 @@ def entered_by(
             new_ints,
             new,
             shares,
-            (counts, upto, first, bet_on, pooled, factor, fresh),
+            (counts, upto, first, bet_on, rate, factor, fresh),
         )
-        odds = tolerated_odds(pooled, book.margin[rates], settings.host_effect, book.floor[rates])
-        rate_tilt = np.log(odds, out=odds)
+        rate_tilt = _rate_tilt(kernels, tables, rate, float(settings.host_effect))
         log_e = _log_e(kernels, tables, book, arms.cells, upto, counts, first, rate_tilt, logs)
         wealth = _stepped(
             kernels, tables, book, old, log_e, factor, fresh, bet_on, start_ms, settings.burst
@@ -171,6 +173,19 @@ def entered_by(
         Sequences(values, against, total, spread, within, r2, skipped),
         *shares,
     )
+
+
+def _rate_tilt(kernels: CanaryKernels, tables: _Tables, rate: Floats, host: float) -> Floats:
+    """The logarithm of :func:`detectors.canary_bets.tolerated_odds`, at rates that are neither 0
+    nor 1."""
+    odds: Floats = special.ndtri(rate)
+    np.multiply(odds, odds, out=odds)
+    np.multiply(odds, -0.5, out=odds)
+    np.exp(odds, out=odds)
+    kernels.excuse(host, rate, odds)
+    np.exp(odds, out=odds)
+    kernels.tolerate(tables.rates, rate, odds)
+    return np.log(odds, out=odds)
 
 
 def _log_e(

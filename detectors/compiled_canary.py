@@ -13,7 +13,16 @@ P releases with the same book, M parts, B bets, C cells, H shares held to a limi
 from __future__ import annotations
 
 from detectors.canary_kernels import CanaryKernels
-from detectors.compiled_canary_bets import close, earn, put_in, settle, stake, total
+from detectors.compiled_canary_bets import (
+    close,
+    earn,
+    excuse,
+    put_in,
+    settle,
+    stake,
+    tolerate,
+    total,
+)
 from detectors.compiled_canary_pane import tell
 from detectors.compiled_parts import entry, sums_like_numpy
 from detectors.compiled_reading import compile_reading
@@ -53,6 +62,8 @@ def compile_canary(*, cache: bool) -> CanaryKernels:
             _tuple(_I2, _F2),
             _tuple(_I3, _I3, _F2, _B2, _F2, _F2, _F2),
         ),
+        excuse: ("float64", _F2, _F2),
+        tolerate: (_tuple(_F1, _F1), _F2, _F2),
         stake: (
             ranges,
             _tuple(_I1, _I1, _I1, _F2),

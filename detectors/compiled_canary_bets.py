@@ -3,13 +3,41 @@
 
 from __future__ import annotations
 
+import math
 from typing import Any
 
 import numpy as np
 
+from detectors.canary_bets import LEAST_RATE, MOST_BY_HOST
 from detectors.canary_evidence import ROUNDING, ROWS
 from detectors.compiled_parts import added, larger, part, smaller
 from detectors.conditional import TIGHT_SHARE
+
+_DENSITIES = math.sqrt(2.0 * math.pi)
+
+
+def excuse(host: Any, rate: Any, odds: Any) -> None:
+    """The first part of :func:`detectors.canary_bets.tolerated_odds`: the logarithm of the odds
+    ratio that hosts may make at each ``rate``, [P, Q]. ``odds``: exp(-z**2 / 2) of the rate's
+    normal score, in place of which it is left."""
+    for p in range(rate.shape[0]):
+        for q in range(rate.shape[1]):
+            here = rate[p, q]
+            found = host * (odds[p, q] / _DENSITIES) / (here * (1.0 - here))
+            odds[p, q] = smaller(found, MOST_BY_HOST)
+
+
+def tolerate(table: Any, rate: Any, odds: Any) -> None:
+    """The rest of it. ``table``: margin and floor, [Q]; ``odds``: by now the odds ratio that hosts
+    may make, in place of which is left what is let pass, [P, Q]."""
+    margin, floor = table
+    for p in range(rate.shape[0]):
+        for q in range(rate.shape[1]):
+            here = rate[p, q]
+            risen = smaller(here + floor[q], 1.0 - LEAST_RATE)
+            by_floor = risen / (1.0 - risen) * (1.0 - here) / here
+            found = larger(larger(1.0 + margin[q], odds[p, q]), by_floor)
+            odds[p, q] = np.ceil(found * 100.0) / 100.0
 
 
 @part

@@ -7,6 +7,7 @@ from typing import Any
 
 import numpy as np
 
+from detectors.canary_bets import LEAST_RATE
 from detectors.compiled_parts import added, larger, part, smaller
 from detectors.dispersion import ERROR, FEWEST_PANES, MOST_CORRELATION, MOST_FACTOR
 from detectors.e_process import AT_ONCE
@@ -25,14 +26,30 @@ def _factor(panes: Any, squares: Any, products: Any) -> Any:
 
 
 @part
-def _gap(cells: Any, values: Any, room: Any, p: Any, at: Any, stop: Any, n: Any, m: Any) -> Any:
+def _sum_up(cells: Any, p: Any, values: Any, scores: Any, upto: Any, valued: Any) -> None:
+    """Running counts of both arms, and in ``valued`` what their cells stand for, and the canary's
+    scores. Of all cells in one go, which the compiler takes several of at once."""
+    for arm in range(2):
+        sum_ = 0
+        upto[arm, p, 0] = 0
+        for c in range(values.size):
+            sum_ += cells[arm, p, c]
+            upto[arm, p, c + 1] = sum_
+        counts, into = cells[arm, p], valued[arm]
+        for c in range(values.size):
+            into[c] = np.float64(counts[c]) * values[c]
+    counts, into = cells[0, p], valued[2]
+    for c in range(values.size):
+        into[c] = np.float64(counts[c]) * scores[c]
+
+
+@part
+def _gap(
+    cells: Any, values: Any, valued: Any, room: Any, p: Any, at: Any, stop: Any, n: Any, m: Any
+) -> Any:
     """Of :func:`detectors.dispersion.differences`: gap, weight, and whether they are known."""
-    for c in range(at, stop):
-        room[c] = np.float64(cells[0, p, c]) * values[c]
-    ours_sum = added(room, at, stop - at)
-    for c in range(at, stop):
-        room[c] = np.float64(cells[1, p, c]) * values[c]
-    theirs_sum = added(room, at, stop - at)
+    ours_sum = added(valued[0], at, stop - at)
+    theirs_sum = added(valued[1], at, stop - at)
     ours, theirs = np.float64(max(n, 1)), np.float64(max(m, 1))
     total = ours + theirs
     center = (ours_sum + theirs_sum) / total
@@ -141,25 +158,18 @@ def tell(
     cells, arm_n, arm_mean, arm_sd, ready = pane
     cases, usual = shares
     new_cases, new_usual = new_shares
-    counts, upto, first, bet_on, pooled, factor, fresh = said
+    counts, upto, first, bet_on, rate, factor, fresh = said
     inflation, fix_events, narrow = numbers
     learnt_factor, learnt_weight = excess
-    room = np.empty(cells.shape[2])
+    room, valued = np.empty(cells.shape[2]), np.empty((3, cells.shape[2]))
     for p in range(cells.shape[1]):
-        for arm in range(2):
-            sum_ = 0
-            upto[arm, p, 0] = 0
-            for c in range(cells.shape[2]):
-                sum_ += cells[arm, p, c]
-                upto[arm, p, c + 1] = sum_
+        _sum_up(cells, p, values, scores, upto, valued)
         for i in range(starts.size):
             at, stop = starts[i], starts[i] + sizes[i]
             n, m = upto[0, p, stop] - upto[0, p, at], upto[1, p, stop] - upto[1, p, at]
             counts[0, p, i], counts[1, p, i] = n, m
-            found = _gap(cells, values, room, p, at, stop, n, m)
-            for c in range(at, stop):
-                room[c] = np.float64(cells[0, p, c]) * scores[c]
-            first[p, i] = added(room, at, stop - at)
+            found = _gap(cells, values, valued, room, p, at, stop, n, m)
+            first[p, i] = added(valued[2], at, stop - at)
             asked = ready[p, i] and judged[i]
             seen = asked and n > 0 and m > 0
             taught = learnt[p, i]
@@ -191,7 +201,8 @@ def tell(
             n_before, m_before = np.float64(tallies[0][p, i]), np.float64(tallies[1][p, i])
             expected = usual[p, share] * (m_before / larger(n_before, 1.0))
             seen_cases = np.float64(cases[p, share]) + expected + 0.5
-            pooled[p, q] = seen_cases / (n_before + m_before + 1.0)
+            about = larger(seen_cases / (n_before + m_before + 1.0), LEAST_RATE)
+            rate[p, q] = smaller(about, 1.0 - LEAST_RATE)
         for h in range(held_owner.size):
             i = held_owner[h]
             n, m = counts[0, p, i], counts[1, p, i]
