@@ -10,6 +10,7 @@ Cells are chosen from the reference alone and never change with the data, which 
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from enum import StrEnum
 from functools import lru_cache
@@ -18,6 +19,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from detectors.binning import keeps_quantiles
+from detectors.kernel_arrays import kernel_arrays
 from detectors.layout import (
     CATEGORICAL_SLOTS,
     ERRORS,
@@ -43,7 +45,7 @@ RARER = "__rarer__"
 """The cell of the reference's other categories."""
 MODEL_FAILURES = "error"
 """The column under which the model's own failures are reported."""
-_LARGEST_EXACT = 2**53
+LARGEST_EXACT = 2**53
 
 Floats = NDArray[np.float64]
 Indices = NDArray[np.int64]
@@ -143,8 +145,9 @@ def cells_of(normal: Summaries) -> Cells:
     return Cells.of(normal.layout.reference, tuple(watches), tuple(unwatched))
 
 
-def count(cells: Cells, summaries: Summaries) -> Floats:
+def count(cells: Cells, summaries: Summaries, kernel: Callable[..., None] | None = None) -> Floats:
     """The counts of a pane or of the reference itself: float64 [cells], exact up to 2**53 each.
+    ``kernel``: ``count`` of :mod:`detectors.compiled_drift`, which comes to the same bits.
 
     The summaries must stand on the same reference; what they do not have counts as not there: a
     column that disappeared is missing in every event.
@@ -156,32 +159,40 @@ def count(cells: Cells, summaries: Summaries) -> Floats:
             f"{cells.reference or 'none'}"
         )
     places = _places_in(cells, layout)
-    # A count is at most 2**53 here, whatever arrives: above it doubles skip integers.
-    vector = np.minimum(np.maximum(summaries.vector, 0), _LARGEST_EXACT).astype(np.float64)
-    counts: Floats = np.bincount(
-        places.target, weights=vector.take(places.source), minlength=cells.width
-    ).astype(np.float64, copy=False)
+    if kernel is None:
+        counts = _count(places, summaries.vector, cells.width)
+    else:
+        counts = np.zeros(cells.width)
+        kernel(*kernel_arrays(summaries.vector), *places.arrays, counts)
     for name, cell in places.rest:
         kept = summaries.categories.get(name)
         if kept is not None:
             counts[cell] += kept.total
-    present = counts[places.missing - 1] + counts[places.missing + 1]
-    counts[places.missing] = np.maximum(vector[places.expected] - present, 0.0)
-    answered = counts[places.answered] - counts[places.answered + 1]
-    counts[places.answered] = np.maximum(answered, 0.0)
+    return counts
+
+
+def _count(places: _Places, found: Indices, width: int) -> Floats:
+    """What the vector tells."""
+    # A count is at most 2**53 here, whatever arrives: above it doubles skip integers.
+    vector = np.minimum(np.maximum(found, 0), LARGEST_EXACT).astype(np.float64)
+    source, target, missing, expected, answered = places.arrays
+    counts: Floats = np.bincount(target, weights=vector.take(source), minlength=width).astype(
+        np.float64, copy=False
+    )
+    present = counts[missing - 1] + counts[missing + 1]
+    counts[missing] = np.maximum(vector[expected] - present, 0.0)
+    counts[answered] = np.maximum(counts[answered] - counts[answered + 1], 0.0)
     return counts
 
 
 @dataclass(frozen=True, slots=True, eq=False)
 class _Places:
-    """Where the cells' counts stand in a layout's vector: ``source[i]`` adds to ``target[i]``."""
+    """Where the cells' counts stand in a layout's vector. ``arrays``: where the vector has them and
+    which cells they are added to; the cells of missing values, and where the events stand that
+    should have one; the cells of answered events. ``rest``: cells of categories beyond the bins."""
 
-    source: Indices
-    target: Indices
+    arrays: tuple[Indices, Indices, Indices, Indices, Indices]
     rest: tuple[tuple[str, int], ...]
-    missing: Indices
-    expected: Indices
-    answered: Indices
 
 
 def rows_of(cells: Cells, counts: Floats) -> Floats:
@@ -233,12 +244,14 @@ def _places(cells: Cells, starts: tuple[tuple[tuple[str, Kind], int], ...]) -> _
                 target += [begin, begin + 1]
                 answered.append(begin)
     return _Places(
-        np.array(source, np.int64),
-        np.array(target, np.int64),
+        (
+            np.array(source, np.int64),
+            np.array(target, np.int64),
+            np.array(missing, np.int64),
+            np.array(expected, np.int64),
+            np.array(answered, np.int64),
+        ),
         tuple(rest),
-        np.array(missing, np.int64),
-        np.array(expected, np.int64),
-        np.array(answered, np.int64),
     )
 
 

@@ -14,10 +14,32 @@ from typing import Any
 import numpy as np
 
 from detectors.bets import SAFE
+from detectors.cells import LARGEST_EXACT
 from detectors.compiled_parts import added, entry, larger, part, smaller, sums_like_numpy
 from detectors.drift import LARGEST_STEP, MOST_ROWS
 from detectors.drift_kernels import DriftKernels
 from detectors.payoffs import EXPERTS_ROWS, MEMORIES
+
+
+def count(
+    vector: Any,
+    source: Any,
+    target: Any,
+    missing: Any,
+    expected: Any,
+    answered: Any,
+    counts: Any,
+) -> None:
+    """:func:`detectors.cells.count` but for categories beyond the bins; ``counts``: zeros."""
+    for i in range(source.size):
+        counts[target[i]] += np.float64(min(max(vector[source[i]], 0), LARGEST_EXACT))
+    for i in range(missing.size):
+        cell = missing[i]
+        events = np.float64(min(max(vector[expected[i]], 0), LARGEST_EXACT))
+        counts[cell] = larger(events - (counts[cell - 1] + counts[cell + 1]), 0.0)
+    for i in range(answered.size):
+        cell = answered[i]
+        counts[cell] = larger(counts[cell] - counts[cell + 1], 0.0)
 
 
 @part
@@ -142,6 +164,7 @@ def compile_drift(*, cache: bool) -> DriftKernels:
     if not sums_like_numpy(cache):
         raise RuntimeError("numpy adds doubles in an order that the kernels do not know")
     return DriftKernels(
+        entry(count, f"void({', '.join(['int64[::1]'] * 6)}, {_F1})", cache),
         entry(weigh, f"boolean({_TABLE}, float64, {_F1}, {_F2}, {_F1}, {_F1}, {_F2})", cache),
         entry(
             gain,

@@ -27,6 +27,7 @@ Floats = NDArray[np.float64]
 class DriftKernels:
     """The functions of :mod:`detectors.compiled_drift`, compiled, in its order."""
 
+    count: Callable[..., None]
     weigh: Callable[..., bool]
     gain: Callable[..., None]
     grow: Callable[..., bool]

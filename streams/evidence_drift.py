@@ -72,7 +72,9 @@ class Drifts:
         held = self._watched(stream, pane.layout.reference)
         if held is None:
             return False
-        held.waiting.append((count(held.watched.cells, pane), weight, start_ms))
+        ready = self._kernels()
+        kernel = ready.drift.count if ready is not None else None
+        held.waiting.append((count(held.watched.cells, pane, kernel), weight, start_ms))
         if len(held.waiting) >= MOST_WAITING:
             self._settle(held)
         return True

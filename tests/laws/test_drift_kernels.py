@@ -12,13 +12,15 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from numpy.typing import NDArray
 
-from detectors.cells import Aspect, Cells, Family, Watch
+from detectors.categories import CategoryCounts
+from detectors.cells import Aspect, Cells, Family, Watch, cells_of, count
 from detectors.drift import step
 from detectors.drift_kernels import DriftKernels
 from detectors.drift_settings import BurstBound, DriftSettings, FalseAlarms
 from detectors.drift_state import DriftState, empty_state, to_bytes
-from detectors.layout import Kind
+from detectors.layout import ColumnSpec, Kind, Layout
 from detectors.payoffs import Basis, Payoffs, dictionary_of, normal_without_panes, payoffs
+from detectors.summary import Summaries, no_extremes
 from streams.evidence_kernels import load
 
 SIZES = {Family.ORDERED: (6, 31), Family.TAILED: (20,), Family.NAMED: (5,), Family.RATES: (3, 2)}
@@ -131,3 +133,43 @@ def test_whatever_counts_hold_kernels_come_to_the_same_bits(
     pane_rows: float,
 ) -> None:
     assert_alike(kernels, paid_for(reference, bound, inflation, pane_rows), panes)
+
+
+COLUMNS = (
+    ColumnSpec("x", Kind.NUMERIC, (0.0, 1.0)),
+    ColumnSpec("x", Kind.CATEGORICAL, categories=("a",)),
+    ColumnSpec("scores.a", Kind.NUMERIC, (0.5,)),
+    ColumnSpec("t", Kind.CATEGORICAL, categories=("a", "b")),
+    ColumnSpec("label", Kind.CATEGORICAL, categories=("a", "b")),
+)
+WIDEST = Layout.of("r", COLUMNS)
+SUM = st.one_of(st.integers(0, 50), st.sampled_from([-1, 2**53 - 1, 2**53 + 1, 2**63 - 1]))
+
+
+@given(
+    sums=st.lists(SUM, min_size=WIDEST.width, max_size=WIDEST.width),
+    kept=st.sets(st.sampled_from(COLUMNS)),
+    rest=st.dictionaries(st.sampled_from(["t", "label"]), st.integers(1, 2**40)),
+    read_only=st.booleans(),
+)
+@settings(max_examples=60, deadline=None)
+def test_whatever_summaries_hold_kernels_count_the_same(
+    kernels: DriftKernels,
+    sums: list[int],
+    kept: set[ColumnSpec],
+    rest: dict[str, int],
+    read_only: bool,
+) -> None:
+    """Of some columns of the reference, in which everything was seen."""
+    cells = cells_of(summaries_of(WIDEST, np.ones(WIDEST.width, np.int64), {}))
+    layout = Layout.of("r", kept)
+    vector = np.array(sums[: layout.width], np.int64)
+    vector.flags.writeable = not read_only
+    summaries = summaries_of(layout, vector, rest)
+    plain = count(cells, summaries)
+    assert count(cells, summaries, kernels.count).tobytes() == plain.tobytes()
+
+
+def summaries_of(layout: Layout, vector: NDArray[np.int64], rest: dict[str, int]) -> Summaries:
+    categories = {name: CategoryCounts.of({"z": n}) for name, n in rest.items()}
+    return Summaries(layout, vector, no_extremes(len(layout.columns)), {}, categories)
