@@ -44,7 +44,10 @@ def observe(budget: Budget, streams: Iterable[Stream], end_ms: int, idle_after_m
     for stream in streams:
         seen[stream] = max(end_ms, seen.get(stream, end_ms))
     forgotten = end_ms - 2 * idle_after_ms
-    return Budget(tuple(sorted((s, at) for s, at in seen.items() if at > forgotten)))
+    kept = [(stream, at) for stream, at in seen.items() if at > forgotten]
+    if len(seen) > len(budget.seen):
+        kept.sort()
+    return Budget(tuple(kept))
 
 
 def weights(budget: Budget, start_ms: int, idle_after_ms: int) -> dict[Stream, float]:

@@ -123,16 +123,16 @@ def entered_by(
     that has bets."""
     tables, old = _tables_of(book), ledger.wealth
     releases, parts = ready.shape
-    new_ints, new = np.empty((9, releases, parts), np.int64), np.empty((10, releases, parts))
-    shares = np.empty_like(ledger.cases), np.empty_like(ledger.usual)
-    counts = np.empty((2, releases, parts), np.int64)
+    by_part = releases, parts
+    new_ints, new = np.empty((9, *by_part), np.int64), np.empty((10, *by_part))
+    shares = np.empty(ledger.cases.shape, np.int64), np.empty(ledger.usual.shape)
+    counts = np.empty((2, *by_part), np.int64)
     upto = np.empty((2, releases, book.cast.width + 1), np.int64)
-    bet_on = np.empty((releases, parts), np.bool_)
-    first, factor = np.empty((2, releases, parts))
+    bet_on, first, factor = np.empty(by_part, np.bool_), np.empty(by_part), np.empty(by_part)
     # Logarithms of sums and of the new money are taken in one go.
     sums = releases * 2 * ROWS * len(book.shifts.owner)
     logs = np.empty(sums + releases * parts)
-    fresh = logs[sums:].reshape(releases, parts)
+    fresh = logs[sums:].reshape(by_part)
     rate = np.empty((releases, len(book.cast.rates)))
     with np.errstate(all="ignore"):
         kernels.tell(
@@ -258,9 +258,10 @@ def _stepped(
     burst: float,
 ) -> Wealth:
     """:meth:`detectors.canary_wealth.Wealth.step`."""
-    releases, parts = bet_on.shape
-    money, money_on = (old.log_wealth, old.onset_ms), np.empty_like(old.onset_ms)
-    wealth, apart, gain = np.empty((3, *log_e.shape))
+    by_part, by_bet = bet_on.shape, log_e.shape
+    betting = by_part[0], len(book.betting)
+    money, money_on = (old.log_wealth, old.onset_ms), np.empty(by_bet, np.int64)
+    wealth, apart = np.empty(by_bet), np.empty(by_bet)
     kernels.put_in(
         tables.wealth,
         (burst, _AT_ONCE),
@@ -272,18 +273,18 @@ def _stepped(
         money,
         wealth,
         apart,
-        gain,
         money_on,
     )
+    gain = log_e
     np.exp(apart, out=apart)
     np.log1p(apart, out=apart)
-    best, totals = np.empty((2, releases, len(book.betting)))
+    best, totals = np.empty(betting), np.empty(betting)
     kernels.settle(tables.wealth, bet_on, money, apart, gain, wealth, money_on, best)
     np.exp(apart, out=apart)
     kernels.total(tables.wealth, apart, totals)
     np.log(totals, out=totals)
-    evidence, peak = np.empty((2, releases, parts))
-    panes, since = np.empty((2, releases, parts), np.int64)
+    evidence, peak = np.empty(by_part), np.empty(by_part)
+    panes, since = np.empty(by_part, np.int64), np.empty(by_part, np.int64)
     over = kernels.close(
         tables.wealth,
         burst,

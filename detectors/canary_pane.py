@@ -83,11 +83,10 @@ class _Listed:
 
 
 def _counted(listed: Sequence[_Listed], cast: Cast, rules: Rulebook, arms: ArmCounts) -> Counted:
-    ready = np.empty((len(listed), len(cast.fixed)), np.bool_)
-    ready[:] = cast.fixed
-    for row, one in zip(ready, listed, strict=True):
+    ready = cast.fixed[None].repeat(len(listed), axis=0)
+    for row, one in enumerate(listed):
         if one.fresh:
-            row[sorted(one.fresh)] = False
+            ready[row, sorted(one.fresh)] = False
     of, late = tuple(one.at for one in listed), tuple(one.late for one in listed)
     return Counted(of, book_of(cast, rules), arms, ready, late)
 

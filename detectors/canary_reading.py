@@ -81,22 +81,21 @@ def _tails_of(cast: Cast) -> tuple[tuple[str, ...], Counts, NDArray[np.bool_], N
 def read_by(kernels: ReadingKernels, cast: Cast, panes: Sequence[ArmsPane]) -> ArmCounts | None:
     """Both arms of each pane in the cells of the cast, [2, panes, ...]; None where that is for the
     plain form."""
-    layout = panes[0].canary.layout
-    if any(arm.layout is not layout for pane in panes for arm in (pane.canary, pane.production)):
+    sides = [pane.canary for pane in panes], [pane.production for pane in panes]
+    arms = {id(arm): arm for side in sides for arm in side}
+    every = tuple(arms.values())
+    layout = every[0].layout
+    if any(arm.layout is not layout for arm in every):
         return None
     reader = reader_of(cast, layout)
     if reader.levels.unbinned:
         return None
-    arms = {id(arm): arm for pane in panes for arm in (pane.canary, pane.production)}
-    place = {known: at for at, known in enumerate(arms)}
-    every = tuple(arms.values())
-    which = np.array(
-        [[place[id(pane.canary)] for pane in panes], [place[id(pane.production)] for pane in panes]]
-    )
-    vectors = np.concatenate([arm.vector for arm in every]).reshape(len(every), -1)
+    place = dict(zip(arms, range(len(arms)), strict=True))
+    which = np.array([[place[id(arm)] for arm in side] for side in sides])
+    vectors = np.array([arm.vector for arm in every])
     cells = np.empty((2, len(panes), cast.width), np.int64)
     n = np.empty((2, len(panes), len(cast.levels)), np.int64)
-    mean, sd = np.empty((2, *n.shape))
+    mean, sd = np.empty(n.shape), np.empty(n.shape)
     doubtful = np.empty(n.shape, np.bool_)
     table = _table_of(reader)
     if kernels.read(table, vectors, _named(reader, every), which, cells, n, mean, sd, doubtful):
@@ -128,9 +127,9 @@ def _cut(
     """Fill the cells of tails; False where values are too small to be moved."""
     columns, begins, shrunk, moves = _tails_of(cast)
     sketches = [arm.sketches.get(column, _EMPTY) for column in columns for arm in arms]
-    keys = np.concatenate([_NO_KEYS, *(sketch.keys for sketch in sketches)])
-    counts = np.concatenate([_NO_COUNTS, *(sketch.counts for sketch in sketches)])
-    ends = np.array([0, *accumulate(len(sketch.keys) for sketch in sketches)])
+    keys = np.concatenate([_NO_KEYS, *[sketch.keys for sketch in sketches]])
+    counts = np.concatenate([_NO_COUNTS, *[sketch.counts for sketch in sketches]])
+    ends = np.array([0, *accumulate([len(sketch.keys) for sketch in sketches])])
     return kernels.cut(
         TAIL_QUANTILES, begins, shrunk, moves, keys, counts, ends, len(arms), which, cells
     )

@@ -102,7 +102,6 @@ def compile_canary(*, cache: bool) -> CanaryKernels:
             pair,
             _F2,
             _F2,
-            _F2,
             _I2,
         ),
         settle: (_WEALTH, _B2, pair, _F2, _F2, _F2, _I2, _F2),

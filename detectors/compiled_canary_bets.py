@@ -170,12 +170,11 @@ def put_in(
     old: Any,
     wealth: Any,
     apart: Any,
-    gain: Any,
     onset: Any,
 ) -> None:
     """The first part of :meth:`detectors.canary_wealth.Wealth.step`: the new money, and what bets
-    win. ``wealth`` + ln(1 + e**``apart``) is the logarithm of the money with the new; ``fresh``:
-    logarithms of the new, put right for parts that were not bet on yet."""
+    win, which is left in ``log_e``. ``wealth`` + ln(1 + e**``apart``) is the logarithm of the money
+    with the new; ``fresh``: logarithms of the new, put right for parts that were not bet on yet."""
     owner, log_part, needed, _, _, _ = table
     burst, at_once = numbers
     log_wealth, onset_ms = old
@@ -189,7 +188,7 @@ def put_in(
             before = log_wealth[p, b]
             onset[p, b] = start_ms if new > before else onset_ms[p, b]
             won = log_e[p, b] / factor[p, i]
-            gain[p, b] = smaller(0.0 if won != won else won, burst * needed[i] - log_part[b])
+            log_e[p, b] = smaller(0.0 if won != won else won, burst * needed[i] - log_part[b])
             most = larger(before, new)
             wealth[p, b] = most
             apart[p, b] = smaller(before, new) - most
