@@ -30,6 +30,7 @@ from tests.faults.cells import Stage, Tier, outcome
 from tests.faults.checker import Report
 from tests.faults.matrix import CELLS, EXPECTED, Planned, planned
 from tests.faults.outage import outage
+from tests.faults.roles import Trouble
 from tests.faults.scene import AS_IT_IS
 from tests.faults.soak import soak
 
@@ -79,6 +80,17 @@ def run_cell(
     return wrong
 
 
+def _soak(broker: RealKafka, folder: Path, seed: int, minutes: float) -> int:
+    try:
+        wrong = soak(broker, folder, seed, minutes)
+    except Trouble as trouble:
+        print(f"failed: {trouble}")
+        wrong = 1
+    if wrong:
+        print(f"logs of all roles: {folder}")
+    return wrong
+
+
 def main(arguments: Sequence[str] | None = None) -> int:
     parser = argparse.ArgumentParser(prog="python -m tests.faults")
     parser.add_argument("--tier", type=Tier, default=Tier.NIGHTLY, choices=list(Tier))
@@ -98,7 +110,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
             minutes, rate = options.outage, options.rate
             return outage(brokers.give(), folder, options.seed, minutes, rate)
         if options.soak:
-            return soak(brokers.give(), folder, options.seed, options.soak)
+            return _soak(brokers.give(), folder, options.seed, options.soak)
         only = set(filter(None, options.only.split(",")))
         unknown = only - {cell.id for cell in CELLS}
         if unknown:

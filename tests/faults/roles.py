@@ -80,6 +80,11 @@ class RoleProcess:
     def alive(self) -> bool:
         return self.process.poll() is None
 
+    def check_alive(self) -> None:
+        """Raises `Trouble` with the last that it said if it has ended."""
+        if not self.alive():
+            raise Trouble(f"{self.name} ended with {self.process.returncode}: {self.said()}")
+
     def ready(self) -> bool:
         return self._ready.exists()
 
@@ -93,7 +98,7 @@ class RoleProcess:
 
         wait_until(f"{self.name} ready", ready_or_gone, START_S)
         if not self.ready():
-            raise Trouble(f"{self.name} ended with {self.process.returncode}: {self.said()}")
+            self.check_alive()
 
     def wait_killed(self, seconds: float) -> None:
         """Until its failpoint has killed it."""

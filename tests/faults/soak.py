@@ -39,6 +39,7 @@ def soak(kafka: RealKafka, folder: Path, seed: int, minutes: float) -> int:
         next_kill = began + chance.uniform(*KILL_EVERY_S)
         while time.monotonic() < ends_at:
             now = time.monotonic()
+            survivor.check_alive()
             if now >= next_kill:
                 victim.kill()
                 scene.report.kills += 1
