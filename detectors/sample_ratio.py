@@ -84,10 +84,10 @@ class SampleRatio:
 
     def step(self, settings: SplitSettings, counts: Mapping[Role, int]) -> SampleRatio:
         """After a pane with so many events per role; a changed split starts anew."""
+        if not settings.shares:
+            return SampleRatio() if self.shares else self
         shares = tuple(sorted(settings.shares.items()))
         before = self if self.shares == shares else SampleRatio(shares)
-        if not shares:
-            return before
         total = dict(before.counts)
         for role, n in counts.items():
             total[role] = total.get(role, 0) + max(int(n), 0)

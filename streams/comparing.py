@@ -54,8 +54,9 @@ def shown_block(interval: Interval, reference: Reference | None) -> Summaries:
 
 def common_blocks(mine: Interval, other: Interval) -> tuple[Summaries, Summaries] | None:
     """Summaries of both on the same reference: the one on which most events can be compared."""
-    common = mine.blocks.keys() & other.blocks.keys()
+    ours, theirs = mine.blocks, other.blocks
+    common = ours.keys() & theirs.keys()
     if len(common) < 2:
-        return next(((mine.blocks[one], other.blocks[one]) for one in common), None)
-    best = max(common, key=lambda r: (min(mine.blocks[r].events, other.blocks[r].events), r))
-    return mine.blocks[best], other.blocks[best]
+        return next(((ours[one], theirs[one]) for one in common), None)
+    best = max(common, key=lambda r: (min(ours[r].events, theirs[r].events), r))
+    return ours[best], theirs[best]

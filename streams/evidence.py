@@ -108,13 +108,13 @@ class Evidence:
             return
         idle_after_ms = self._settings.drift.idle_after_ms
         judged = {stream: panes[stream] for stream in sorted(panes) if stream.version != OTHER}
-        seen = {stream for stream in judged if stream.segment == ALL}
+        whole = {stream: pane for stream, pane in judged.items() if stream.segment == ALL}
+        seen = set(whole)
         if drift_on:
             seen |= self._fold_drift(start_ms, judged)
         if self._online.enabled:
             self._fold_online(start_ms, judged)
         if canary_on:
-            whole = {stream: pane for stream, pane in judged.items() if stream.segment == ALL}
             known = {stream for stream, _ in self._budget.seen}
             for stream in self._canaries.fold(start_ms, whole, production, known):
                 self._changed.add(key_of(Part.CANARY, stream))
