@@ -10,7 +10,7 @@ import math
 import threading
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Final, Generic, TypeVar
+from typing import Any, Final, Generic, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -33,6 +33,7 @@ from detectors.layout import (
 )
 from detectors.sketch import RELATIVE_ERROR, SQUARE_ERROR, Sketch, bucket_middle
 from detectors.summary import Summaries, expected_of, is_expected
+from detectors.window_kernels import WindowKernels
 
 Ints = NDArray[np.int64]
 Floats = NDArray[np.float64]
@@ -110,9 +111,12 @@ class _Places:
     """Centre and scale of each numeric column; a step of its values, and of their squares."""
     numbers: Mapping[str, int]
     """The index of each numeric column, in the order of the layout."""
+    table: tuple[NDArray[Any], ...]
+    """These as a kernel reads them."""
 
 
 _Told = TypeVar("_Told")
+_Kernels = WindowKernels | None
 
 _MOST_REMEMBERED: Final = 256
 _MOST_TOGETHER: Final = 2.0**62
@@ -124,7 +128,9 @@ class _Remembered(Generic[_Told]):
     and by each comparison. ``work``: for many of one layout at once, which costs hardly more than
     for one."""
 
-    def __init__(self, work: Callable[[Layout, Sequence[Summaries]], Sequence[_Told]]) -> None:
+    def __init__(
+        self, work: Callable[[Layout, Sequence[Summaries], _Kernels], Sequence[_Told]]
+    ) -> None:
         self._work = work
         self._known: dict[Summaries, _Told] = {}
         self._changing = threading.Lock()
@@ -133,8 +139,8 @@ class _Remembered(Generic[_Told]):
         found = self._known.get(summaries)
         return self.all([summaries])[0] if found is None else found
 
-    def all(self, many: Iterable[Summaries]) -> list[_Told]:
-        """Of each of these."""
+    def all(self, many: Iterable[Summaries], kernels: _Kernels = None) -> list[_Told]:
+        """Of each of these. ``kernels``: it is the same without."""
         wanted = list(many)
         found = {each: self._known.get(each) for each in wanted}
         together: dict[Layout, list[Summaries]] = {}
@@ -142,7 +148,7 @@ class _Remembered(Generic[_Told]):
             if told is None:
                 together.setdefault(each.layout, []).append(each)
         for layout, some in together.items():
-            fresh = dict(zip(some, self._work(layout, some), strict=True))
+            fresh = dict(zip(some, self._work(layout, some, kernels), strict=True))
             found |= fresh
             with self._changing:
                 self._known |= fresh
@@ -151,8 +157,36 @@ class _Remembered(Generic[_Told]):
         return [told for each in wanted if (told := found[each]) is not None]
 
 
-def _figures(layout: Layout, some: Sequence[Summaries]) -> list[Figures]:
+def _figures(layout: Layout, some: Sequence[Summaries], kernels: _Kernels) -> list[Figures]:
     """The figures of all columns, of each."""
+    if kernels is not None:
+        counts, values = _figures_by(kernels, layout, some)
+    else:
+        counts, values = _plain_figures(layout, some)
+    return list(map(Figures.of, counts.swapaxes(0, 1), values.swapaxes(0, 1)))
+
+
+def _figures_by(
+    kernels: WindowKernels, layout: Layout, some: Sequence[Summaries]
+) -> tuple[Ints, Floats]:
+    """As :func:`_plain_figures`."""
+    shape = len(some), len(layout.columns)
+    counts, values = np.empty((4, *shape), np.int64), np.empty((4, *shape))
+    look = np.empty(shape, np.int8)
+    kernels.figures(_places(layout).table, _vectors(some), counts, values, look)
+    again = False
+    for at, column in zip(*(places.tolist() for places in look.nonzero()), strict=True):
+        name = layout.columns[column].name
+        if look[at, column] > 1 or name in some[at].sketches:
+            values[:2, at, column] = _by_the_summary(some[at], name)
+            again = True
+    if again:
+        values[3] = testable(counts[0], values[0], values[1])
+    return counts, values
+
+
+def _plain_figures(layout: Layout, some: Sequence[Summaries]) -> tuple[Ints, Floats]:
+    """``counts`` and ``values`` of :class:`Figures`, [4, summaries, columns]."""
     places, columns = _places(layout), len(layout.columns)
     # An array with room for all: to stack what is worked out piece by piece takes as long again.
     counts = np.empty((4, len(some), columns), np.int64)
@@ -178,7 +212,7 @@ def _figures(layout: Layout, some: Sequence[Summaries]) -> list[Figures]:
     with quiet():
         values[2] = rates(nulls, rows)
     values[3] = testable(n, values[0], values[1])
-    return list(map(Figures.of, counts.swapaxes(0, 1), values.swapaxes(0, 1)))
+    return counts, values
 
 
 def _vectors(some: Sequence[Summaries]) -> Ints:
@@ -190,7 +224,7 @@ figures_of: Final = _Remembered(_figures)
 """The figures of all columns: :class:`Figures` of one, or of ``all`` of many summaries."""
 
 
-def _quantiles(layout: Layout, some: Sequence[Summaries]) -> list[Floats]:
+def _quantiles(layout: Layout, some: Sequence[Summaries], kernels: _Kernels) -> list[Floats]:
     """float64 [4, columns] for :data:`QUANTILES`, of each, NaN where no sketch is kept."""
     places = _places(layout)
     found = np.full((len(QUANTILES), len(some), len(layout.columns)), np.nan)
@@ -206,7 +240,7 @@ def _quantiles(layout: Layout, some: Sequence[Summaries]) -> list[Floats]:
         keys = np.concatenate([sketch.keys for sketch in kept])
         counts = np.concatenate([sketch.counts for sketch in kept])
         if len(some) > 1 and counts.sum(dtype=np.float64) > _MOST_TOGETHER:
-            return [_quantiles(layout, [each])[0] for each in some]
+            return [_quantiles(layout, [each], kernels)[0] for each in some]
         upto = np.cumsum(counts)
         ends = upto[np.cumsum([len(sketch.keys) for sketch in kept]) - 1]
         before = np.empty_like(ends)
@@ -238,20 +272,24 @@ def _places(layout: Layout) -> _Places:
     expected = [HEADERS.index(expected_of(name)) for name, _ in keys]
     numeric = [spec for spec in layout.columns if spec.kind is Kind.NUMERIC]
     at = np.array([layout.index[spec.key] for spec in numeric], np.int64)
-    grids = [spec.grid for spec in numeric]
+    told = np.concatenate((starts + N, starts + ERRORS, np.array(expected, np.int64)))
+    expects = np.array([is_expected(name) for name, _ in keys], np.bool_)
+    halves, moments = np.array(other, np.int64), starts[at] + _MOMENT_SLOTS
     step = 1 / fixed_point.STEPS
+    grids = tuple(
+        (grid.center, grid.scale, grid.scale * step, grid.scale * grid.scale * step)
+        for grid in (spec.grid for spec in numeric)
+    )
     return _Places(
-        np.concatenate((starts + N, starts + ERRORS, np.array(expected, np.int64))),
-        np.array([is_expected(name) for name, _ in keys], np.bool_),
-        np.array(other, np.int64),
+        told,
+        expects,
+        halves,
         any(index >= 0 for index in other),
         at,
-        starts[at] + _MOMENT_SLOTS,
-        tuple(
-            (grid.center, grid.scale, grid.scale * step, grid.scale * grid.scale * step)
-            for grid in grids
-        ),
+        moments,
+        grids,
         {spec.name: index for spec, index in zip(numeric, at.tolist(), strict=True)},
+        (told, expects, halves, at, moments, np.array(grids, np.float64).reshape(-1, 4)),
     )
 
 

@@ -26,7 +26,6 @@ from detectors.cell_statistics import (
 from detectors.column_directions import category_directions, numeric_directions, scores_of
 from detectors.column_figures import Figures, figures_of
 from detectors.comparison_plan import Plan, plan_of
-from detectors.distance_kernels import DistanceKernels, distances_by
 from detectors.layout import Kind
 from detectors.loose_cells import deciles, shared_buckets, shared_categories
 from detectors.sketch import Sketch
@@ -42,6 +41,7 @@ from detectors.usual_side import (
     usual_of,
 )
 from detectors.widening import common_layout, lasting_widened, widened
+from detectors.window_kernels import WindowKernels, distances_by
 
 Ints = NDArray[np.int64]
 Floats = NDArray[np.float64]
@@ -143,7 +143,7 @@ def compare(reference: Summaries, current: Summaries) -> Compared:
     return many.one(0)
 
 
-def compare_many(pairs: Sequence[Pair], kernels: DistanceKernels | None = None) -> list[Many]:
+def compare_many(pairs: Sequence[Pair], kernels: WindowKernels | None = None) -> list[Many]:
     """As :func:`compare` for each, with the same result, at a fraction of the cost where pairs have
     their columns in common. A pair that must be compared by itself is one of :class:`Many`.
     ``kernels``: where there are some; without them the result is the same."""
@@ -174,7 +174,7 @@ def _aligned(pair: Pair) -> tuple[Pair, Plan]:
 
 
 def _compare_binned(
-    plan: Plan, kernels: DistanceKernels | None, places: Sequence[int], pairs: Sequence[Pair]
+    plan: Plan, kernels: WindowKernels | None, places: Sequence[int], pairs: Sequence[Pair]
 ) -> Many:
     """The columns of all stand end to end, as if they were those of one."""
     currents = [pair.current for pair in pairs]
@@ -291,15 +291,13 @@ def directions(compared: Compared, numbers: bool = True, texts: bool = True) -> 
     return found, at
 
 
-def _distances(
-    kernels: DistanceKernels | None, slices: Slices, usual: Side, now: Side
-) -> Distances:
+def _distances(kernels: WindowKernels | None, slices: Slices, usual: Side, now: Side) -> Distances:
     if kernels is None:
         return distances(slices, usual, now)
     return distances_by(kernels, slices, usual, now)
 
 
-def _compare_loose(pair: Pair, plan: Plan, kernels: DistanceKernels | None) -> Compared:
+def _compare_loose(pair: Pair, plan: Plan, kernels: WindowKernels | None) -> Compared:
     """With columns that have no common bins behind those that have."""
     reference, current, lasting = pair
     known = (lasting_usual if lasting else passing_usual)(reference, plan)

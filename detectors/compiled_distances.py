@@ -6,13 +6,13 @@ last bit; that is what runs where numba is not installed, and says what each lin
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
 
 from detectors.cell_statistics import PSEUDO_COUNT, SMALLEST_EXPECTED, TINY, TWO_LOG_2
 from detectors.compiled_parts import added, entry, larger, part, smaller, sums_like_numpy
-from detectors.distance_kernels import DistanceKernels
 
 
 def prepare(starts: Any, usual: Any, now: Any, full: Any, logs: Any) -> None:
@@ -134,13 +134,13 @@ _F1, _F2 = "float64[::1]", "float64[:,::1]"
 _SIDE = f"Tuple(({_F1}, {_F1}, {_F1}, {_F1}, boolean[::1]))"
 
 
-def compile_distances(*, cache: bool) -> DistanceKernels:
-    """The kernels, compiled for the types in use and no others; see
+def compile_distances(*, cache: bool) -> tuple[Callable[..., None], Callable[..., None]]:
+    """The two kernels, compiled for the types in use and no others; see
     :func:`detectors.compiled_canary.compile_canary`."""
     if not sums_like_numpy(cache):
         raise RuntimeError("numpy adds doubles in an order that the kernels do not know")
     both = f"int64[::1], {_SIDE}, {_SIDE}, {_F2}, {_F2}"
-    return DistanceKernels(
+    return (
         entry(prepare, f"void({both})", cache),
         entry(conclude, f"void({both}, {_F2}, {_F1})", cache),
     )

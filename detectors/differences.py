@@ -40,9 +40,7 @@ class MeanDifferences:
 def rates(hits: Counts, n: Counts) -> Floats:
     """hits / n, NaN where that is no rate."""
     found: Floats = hits / n
-    # 0 / 0 is NaN already.
-    if not (found >= 0).all() or not (found <= 1).all():
-        found[(hits < 0) | (hits > n) | (n <= 0)] = np.nan
+    found[(hits < 0) | (hits > n) | (n <= 0)] = np.nan
     return found
 
 

@@ -19,10 +19,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from detectors.cell_statistics import quiet
-from detectors.column_figures import QUANTILES, quantiles_of
+from detectors.column_figures import QUANTILES, figures_of, quantiles_of
 from detectors.compared import Many, Pair, compare_many, directions
 from detectors.differences import differences
-from detectors.distance_kernels import DistanceKernels
 from detectors.finding import Finding, Outcome
 from detectors.judged_columns import OF_COLUMNS, TAILS, Measure, Rules, rules_of
 from detectors.layout import HEADERS, Header, Kind
@@ -43,6 +42,7 @@ from detectors.limits import (
 )
 from detectors.release import Release
 from detectors.summary import Summaries
+from detectors.window_kernels import WindowKernels
 
 __all__ = [
     "ERROR",
@@ -101,7 +101,7 @@ def judge_columns(
 
 
 def judge_all(
-    settings: ThresholdSettings, asked: Sequence[Asked], kernels: DistanceKernels | None = None
+    settings: ThresholdSettings, asked: Sequence[Asked], kernels: WindowKernels | None = None
 ) -> list[list[Finding]]:
     """As :func:`judge_columns` for each: the same findings, at a fraction of the cost where many
     comparisons have their columns in common. ``kernels``: they are the same without."""
@@ -110,8 +110,10 @@ def judge_all(
         for each in (one.comparison for one in asked)
     ]
     found: list[list[Finding]] = [[] for _ in asked]
-    # All at once: those of a window are asked for one by one below.
-    quantiles_of.all(dict.fromkeys(side for pair in pairs for side in pair[:2]))
+    # All at once: those of a window are asked for one by one below, and by what shows it.
+    sides = dict.fromkeys(side for pair in pairs for side in pair[:2])
+    figures_of.all(sides, kernels)
+    quantiles_of.all(sides)
     with quiet():
         for many in compare_many(pairs, kernels):
             kinds = [asked[at].comparison.kind for at in many.places]

@@ -12,8 +12,8 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 from detectors.canary_kernels import CanaryKernels
-from detectors.distance_kernels import DistanceKernels
 from detectors.drift_kernels import DriftKernels
+from detectors.window_kernels import WindowKernels
 from streams.codecs.speculative.compiling import compile_apart
 from streams.codecs.speculative.loader import Loader
 
@@ -25,7 +25,7 @@ class EvidenceKernels:
 
     canary: CanaryKernels
     drift: DriftKernels
-    distances: DistanceKernels
+    windows: WindowKernels
     add_up: Callable[..., None]
     count_up: Callable[..., bool]
     unpack: Callable[..., None]
@@ -46,6 +46,7 @@ def make_kernels() -> EvidenceKernels:
     from detectors.compiled_canary import compile_canary
     from detectors.compiled_distances import compile_distances
     from detectors.compiled_drift import compile_drift
+    from detectors.compiled_figures import compile_figures
     from detectors.compiled_merging import compile_add_up, compile_count_up
     from streams.codecs.speculative import machine
     from streams.compiled_sketches import compile_unpack
@@ -54,7 +55,7 @@ def make_kernels() -> EvidenceKernels:
     return EvidenceKernels(
         compile_canary(cache=cache),
         compile_drift(cache=cache),
-        compile_distances(cache=cache),
+        WindowKernels(*compile_distances(cache=cache), compile_figures(cache=cache)),
         compile_add_up(cache=cache),
         compile_count_up(cache=cache),
         compile_unpack(cache=cache),

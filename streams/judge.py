@@ -320,7 +320,7 @@ class ModelJudge:
             for comparison in comparisons(key, held, reference, production)
         ]
         thresholds, made = self._settings.thresholds, self._kernels()
-        for findings in judge_all(thresholds, asked, made.distances if made else None):
+        for findings in judge_all(thresholds, asked, made.windows if made else None):
             outputs.findings += findings
             if thresholds.limits:
                 self._standings.enter(findings)

@@ -1,6 +1,6 @@
-"""Distances of many columns worked out with compiled kernels: the logarithms between them.
+"""What windows are compared with where there are compiled kernels.
 
-The same as :func:`detectors.cell_statistics.distances`, to the last bit, in a few calls.
+All comes to the same as without them, to the last bit, in a few calls.
 
 No numba here: who has kernels hands them on.
 """
@@ -16,15 +16,17 @@ from detectors.cell_statistics import Distances, Side, Slices
 
 
 @dataclass(frozen=True, slots=True)
-class DistanceKernels:
-    """The functions of :mod:`detectors.compiled_distances`, compiled, in its order."""
+class WindowKernels:
+    """The functions of :mod:`detectors.compiled_distances` and :mod:`detectors.compiled_figures`,
+    compiled."""
 
     prepare: Callable[..., None]
     conclude: Callable[..., None]
+    figures: Callable[..., None]
 
 
-def distances_by(kernels: DistanceKernels, slices: Slices, usual: Side, now: Side) -> Distances:
-    """As :func:`detectors.cell_statistics.distances`."""
+def distances_by(kernels: WindowKernels, slices: Slices, usual: Side, now: Side) -> Distances:
+    """As :func:`detectors.cell_statistics.distances`: the logarithms between the kernels."""
     sides = tuple(
         (side.counts, side.totals, side.shares, side.roots, side.empty) for side in (usual, now)
     )
