@@ -258,7 +258,8 @@ def steps_between(slices: Slices, positions: Floats, unit: Floats) -> Floats:
     usable = np.where(np.isfinite(unit) & (unit > 0), unit, np.nan)
     # Divided first: the distance of the largest doubles overflows, their ratio may not.
     scaled = positions / usable[slices.of]
-    steps: Floats = np.append(scaled[1:] - scaled[:-1], 0.0)
+    steps = np.empty_like(scaled)
+    np.subtract(scaled[1:], scaled[:-1], out=steps[:-1])
     steps[slices.last] = 0.0 * usable
     steps[np.isinf(steps)] = np.nan
     return steps

@@ -193,7 +193,8 @@ def _compare_binned(
         np.concatenate([each.steps for each in known]),
     )
     ordered = np.full((2, copies, len(plan.columns)), np.nan)
-    ordered[:, :, :numbers] = np.stack((ks, moved)).reshape(2, copies, numbers)
+    ordered[0, :, :numbers] = ks.reshape(copies, numbers)
+    ordered[1, :, :numbers] = moved.reshape(copies, numbers)
     usual = Figures.joined([each.figures for each in known])
     return Many(
         plan,
@@ -243,7 +244,7 @@ def _known(
 def _counts_of_all(currents: Sequence[Summaries], plan: Plan) -> Ints:
     """int64 [summaries, cells]."""
     texts = plan.columns[plan.binned_numbers : plan.binned]
-    vectors = np.stack([current.vector for current in currents])
+    vectors = np.concatenate([current.vector for current in currents]).reshape(len(currents), -1)
     if not texts:
         return vectors.take(plan.now_cells, axis=1)
     rests = [[rest_of(current, spec.name) for spec in texts] for current in currents]

@@ -50,6 +50,8 @@ class Plan:
     bounds, which are the outer edges here."""
     first_bounds: Ints
     last_bounds: Ints
+    lower_bounds: Ints
+    """int64 [cells of binned numbers]: where each one's lower bound stands, the upper behind it."""
 
 
 @functools.lru_cache(maxsize=1_024)
@@ -69,6 +71,7 @@ def plan_of(usual: Layout, now: Layout) -> Plan:
     binned = columns[: numbers + texts]
     slices = Slices.of_sizes([_cells(spec) for spec in binned])
     sizes = [spec.bins for spec in columns[:numbers]]
+    number_slices = Slices.of_sizes(sizes)
     edges = [(s.edges[0], *s.edges, s.edges[-1]) for s in columns[:numbers]]
     ends = np.cumsum(np.array(sizes, np.int64) + 1)
     return Plan(
@@ -82,10 +85,12 @@ def plan_of(usual: Layout, now: Layout) -> Plan:
         _places(usual, binned),
         _places(now, binned),
         slices,
-        Slices.of_sizes(sizes),
+        number_slices,
         np.array([bound for column in edges for bound in column], np.float64),
         ends - np.array(sizes, np.int64) - 1,
         ends - 1,
+        # Each column has a bound more than cells.
+        np.arange(len(number_slices.of)) + number_slices.of,
     )
 
 

@@ -11,7 +11,7 @@ claim otherwise.
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import compress, repeat
 
@@ -114,13 +114,15 @@ def judge_all(
     sides = dict.fromkeys(side for pair in pairs for side in pair[:2])
     figures_of.all(sides, kernels)
     quantiles_of.all(sides)
+    latencies = {side: _latencies(side) for side in sides}
     with quiet():
         for many in compare_many(pairs, kernels):
             kinds = [asked[at].comparison.kind for at in many.places]
             rules = {kind: rules_of(settings, kind, many.plan) for kind in dict.fromkeys(kinds)}
             told = _told(settings, many, rules[kinds[0]])
             for one, at in enumerate(many.places):
-                _judge(settings, asked[at], many, one, rules[kinds[one]], told, found[at])
+                ruled = rules[kinds[one]]
+                _judge(settings, asked[at], many, one, ruled, told, latencies, found[at])
     return found
 
 
@@ -159,7 +161,7 @@ def _told(settings: ThresholdSettings, many: Many, rules: Rules) -> _Told:
         values.tolist(),
         now,
         usual,
-        [row.nonzero()[0] for row in strange],
+        [row.nonzero()[0] for row in strange] if strange.any() else [_NOWHERE] * copies,
         counts,
         np.logical_and.reduce(np.logical_or.reduce(counts, axis=2), axis=1).tolist(),
     )
@@ -172,13 +174,15 @@ def _judge(
     one: int,
     rules: Rules,
     told: _Told,
+    latencies: Mapping[Summaries, Sequence[float]],
     findings: list[Finding],
 ) -> None:
     """All findings of one comparison, which is the one at ``one`` of ``many``."""
     if rules.columns:
         findings += _of_values(settings, asked, many, one, rules, told)
     if rules.latency is not None:
-        _judge_tails(settings, asked, many, one, rules, findings)
+        sizes = told.sizes[one][rules.latency], told.usual_sizes[one][rules.latency]
+        _judge_tails(settings, asked, rules, sizes, latencies, findings)
     _judge_failures(settings, asked.comparison, asked.place, rules, findings)
 
 
@@ -286,18 +290,16 @@ def _chosen(rules: Rules, counts: list[list[int]]) -> dict[str, int]:
 def _judge_tails(
     settings: ThresholdSettings,
     asked: Asked,
-    many: Many,
-    one: int,
     rules: Rules,
+    sizes: tuple[int, int],
+    latencies: Mapping[Summaries, Sequence[float]],
     findings: list[Finding],
 ) -> None:
     """The ratio of two quantiles, and by how much more than 1 - q of the current values lie above
     the usual quantile, in standard errors."""
-    comparison, place, columns = asked.comparison, asked.place, len(many.plan.columns)
-    at = (rules.latency or 0) + one * columns
-    sizes = int(many.now.n[at]), int(many.usual.n[at])
+    comparison, place = asked.comparison, asked.place
     sides = comparison.against, comparison.current
-    usual, now = map(_latencies, sides)
+    usual, now = latencies[sides[0]], latencies[sides[1]]
     for index, (measure, (_, q)) in enumerate(zip(rules.tails, TAILS, strict=True)):
         there, here = usual[index], now[index]
         if not all(sizes) or not there > 0:
@@ -308,6 +310,7 @@ def _judge_tails(
         )
 
 
+_NOWHERE = np.empty(0, np.int64)
 _FAILED, _PREDICTIONS = HEADERS.index(Header.FAILED), HEADERS.index(Header.PREDICTIONS)
 _TAILS = [QUANTILES.index(q) for _, q in TAILS]
 

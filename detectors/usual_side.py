@@ -101,4 +101,5 @@ def _positions_of(reference: Summaries, plan: Plan) -> Floats:
     bounds[last] = np.maximum(reference.extremes[1, columns], bounds[last])
     # Halved before the addition: the sum of two of the largest doubles overflows.
     bounds /= 2
-    return np.delete(bounds[:-1] + bounds[1:], last[:-1]) if len(last) else np.empty(0)
+    middles: Floats = bounds.take(plan.lower_bounds) + bounds.take(plan.lower_bounds + 1)
+    return middles
