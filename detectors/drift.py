@@ -24,6 +24,7 @@ experts learn from earlier panes only. The same panes in the same order give the
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -57,6 +58,15 @@ class Step:
     refused: str = ""
 
 
+@dataclass(frozen=True, slots=True, eq=False)
+class WaitingPane:
+    """What :func:`step` takes of a pane."""
+
+    counts: Floats
+    weight: float
+    start_ms: int
+
+
 def step(
     state: DriftState,
     paid: Payoffs,
@@ -75,22 +85,57 @@ def step(
     """
     if start_ms < state.upto_ms or length_ms <= 0:
         return Step(state, (), "the pane is not newer than the last one settled")
+    threshold = float(settings.false_alarms.between_ms)
+    brought, bound = _brought(paid, weight, length_ms, threshold)
+    if kernels is not None:
+        one = counts[None], np.array([brought]), np.array([bound]), np.array([start_ms])
+        found = settled_by(kernels, state, paid, *one, length_ms, threshold)
+        if found is not None:
+            return Step(found, ())
+    settled, counts = _settled(state, paid, counts, brought, bound, start_ms, length_ms)
+    over = np.flatnonzero(masses(settled, paid.normal.dictionary) >= threshold)
+    if not len(over):
+        return Step(settled, ())
+    return _raise(settled, paid, counts, over, length_ms, settings)
+
+
+def steps(
+    state: DriftState,
+    paid: Payoffs,
+    panes: Sequence[WaitingPane],
+    length_ms: int,
+    settings: DriftSettings,
+    kernels: DriftKernels | None = None,
+) -> DriftState:
+    """The state after :func:`step` of several panes one after the other, to the same bits. With
+    ``kernels`` each costs half as much as by itself, as long as no alarm is raised."""
+    starts_ms = np.array([pane.start_ms for pane in panes])
+    apart = starts_ms[1:] >= starts_ms[:-1] + length_ms
+    if kernels is not None and length_ms > 0 and starts_ms[0] >= state.upto_ms and all_of(apart):
+        threshold = float(settings.false_alarms.between_ms)
+        parts = [_brought(paid, pane.weight, length_ms, threshold) for pane in panes]
+        brought, bounds = np.array(parts).T.copy()
+        counts = np.array([pane.counts for pane in panes])
+        every = counts, brought, bounds, starts_ms
+        found = settled_by(kernels, state, paid, *every, length_ms, threshold)
+        if found is not None:
+            return found
+    for pane in panes:
+        one = pane.counts, pane.weight, pane.start_ms
+        state = step(state, paid, *one, length_ms, settings, kernels).state
+    return state
+
+
+def _brought(paid: Payoffs, weight: float, length_ms: int, threshold: float) -> tuple[float, float]:
+    """The mass in ms that a pane brings to each watch, and what a bet may gain in it where bursts
+    are bounded."""
     watches = len(paid.judged)
     share = max(weight, 0.0) / watches if watches else 0.0
-    threshold = float(settings.false_alarms.between_ms)
-    bound = LARGEST_STEP
-    if share > 0:
-        # Half the way to an alarm, in logarithms, from the mass that one pane brings.
-        bound = max(0.5 * float(np.log(threshold / (share * length_ms))), 0.1)
-    pane = share * length_ms, min(bound, LARGEST_STEP), start_ms, length_ms, threshold
-    found = None
-    if kernels is not None:
-        found = settled_by(kernels, state, paid, counts, *pane)
-    settled, counts, reached = _settled(state, paid, counts, *pane) if found is None else found
-    if not reached:
-        return Step(settled, ())
-    over = np.flatnonzero(masses(settled, paid.normal.dictionary) >= threshold)
-    return _raise(settled, paid, counts, over, length_ms, settings)
+    if share <= 0:
+        return 0.0, LARGEST_STEP
+    # Half the way to an alarm, in logarithms, from the mass that one pane brings.
+    bound = max(0.5 * float(np.log(threshold / (share * length_ms))), 0.1)
+    return share * length_ms, min(bound, LARGEST_STEP)
 
 
 def _settled(
@@ -101,9 +146,9 @@ def _settled(
     bound: float,
     start_ms: int,
     length_ms: int,
-    threshold: float,
-) -> tuple[DriftState, Floats, bool]:
-    """:func:`detectors.drift_kernels.settled_by` without kernels; whatever counts hold."""
+) -> tuple[DriftState, Floats]:
+    """The state after a pane, before any alarm, and the counts that it was settled with; as
+    :func:`detectors.drift_kernels.settled_by`, without kernels and whatever counts hold."""
     dictionary = paid.normal.dictionary
     cells = dictionary.cells
     counts = np.where(np.isfinite(counts), np.maximum(counts, 0.0), 0.0)
@@ -127,8 +172,7 @@ def _settled(
     mass *= gained
     memory = state.memory * _DECAYS + counts
     seen = state.seen + rows
-    settled = DriftState(start_ms + length_ms, mass, onset, memory, seen, state.alarms)
-    return settled, counts, any_of(masses(settled, dictionary) >= threshold)
+    return DriftState(start_ms + length_ms, mass, onset, memory, seen, state.alarms), counts
 
 
 def _most(paid: Payoffs, bound: float) -> Floats | float:

@@ -1,6 +1,7 @@
-"""A pane of drift settled with compiled kernels: what is done between them, and what they need.
+"""Panes of drift settled with compiled kernels: what is done between them, and what they need.
 
-The same as :func:`detectors.drift.step` without them, to the last bit, in a few calls. The kernels
+The same as :func:`detectors.drift.step` without them, to the last bit, in a few calls for however
+many panes: of a short array the call costs more than what is done to it. The kernels
 (:mod:`detectors.compiled_drift`) do all but logarithms, exponentials and products of matrices.
 
 No numba here: who has kernels hands them on.
@@ -42,7 +43,7 @@ def _table_of(paid: Payoffs) -> tuple[Any, ...]:
         *(cells.begins, cells.sizes, dictionary.watch_of, dictionary.cell_of),
         *(paid.hit, paid.miss, paid.law, paid.prior, paid.normal.inflation),
         *(paid.normal.pane_rows, paid.expert_z_square, paid.expert_inflation),
-        *(paid.expert_rows, paid.bounded, paid.judged),
+        *(paid.expert_rows, paid.bounded, paid.judged, cells.watch_of),
     )
 
 
@@ -51,43 +52,39 @@ def settled_by(
     state: DriftState,
     paid: Payoffs,
     counts: Floats,
-    brought: float,
-    bound: float,
-    start_ms: int,
+    brought: Floats,
+    bounds: Floats,
+    starts_ms: NDArray[np.int64],
     length_ms: int,
     threshold: float,
-) -> tuple[DriftState, Floats, bool] | None:
-    """The state after a pane, the counts that it was settled with, and whether a watch has reached
-    the ``threshold``; None where a watch has more rows than are counted. ``brought``: the mass that
-    the pane brings to each watch, in ms; ``bound``: of what a bet gains where bursts are bounded.
+) -> DriftState | None:
+    """The state after panes, in the order of time; None where it takes more than this: a watch has
+    more rows than are counted in one of them, or its mass reaches the ``threshold``. ``counts``:
+    [panes, cells]; of each pane, [panes]: ``brought``: the mass that it brings to each watch, in
+    ms; ``bounds``: of what a bet gains where bursts are bounded.
     """
     dictionary, table = paid.normal.dictionary, _table_of(paid)
-    extended, rows = np.empty(len(counts) + 1), np.empty(len(paid.judged))
-    logs = np.empty_like(state.memory)
-    if kernels.weigh(table, paid.expert_effect, counts, state.memory, extended, rows, logs):
+    panes, memory = len(counts), state.memory.copy()
+    extended, rows = np.empty((panes, counts.shape[1] + 1)), np.empty((panes, len(paid.judged)))
+    logs = np.empty((panes, *memory.shape))
+    if kernels.weigh(table, paid.expert_effect, counts, memory, extended, rows, logs):
         return None
     np.log1p(logs, out=logs)
-    gained = np.empty(dictionary.bets)
+    gained = np.empty((panes, dictionary.bets))
     first = 0
     for index, paid_logs in paid.blocks:
-        shape = len(paid_logs), 1, paid_logs.shape[2]
-        stop = first + shape[0] * shape[2]
-        into = gained[first:stop].reshape(shape)
-        np.matmul(extended.take(index)[:, None, :], paid_logs, out=into)
+        watches, _, shapes = paid_logs.shape
+        stop = first + watches * shapes
+        # Watch by watch, so that what its bets pay stays at hand from pane to pane.
+        into = gained[:, first:stop].reshape(panes, watches, 1, shapes).swapaxes(0, 1)
+        held = extended.take(index, axis=1)[:, :, None, :].swapaxes(0, 1)
+        np.matmul(held, paid_logs[:, None], out=into)
         first = stop
-    kernels.gain(table, (dictionary.named, dictionary.experts), bound, extended, rows, logs, gained)
-    np.exp(gained, out=gained)
-    mass, onset = np.empty((2, dictionary.bets))
-    memory, seen = np.empty_like(state.memory), np.empty_like(state.seen)
-    reached = kernels.grow(
-        table,
-        (brought, threshold),
-        start_ms,
-        extended,
-        rows,
-        gained,
-        (state.mass, state.onset, state.memory, state.seen),
-        (mass, onset, memory, seen),
+    kernels.gain(
+        table, (dictionary.named, dictionary.experts), bounds, extended, rows, logs, gained
     )
-    settled = DriftState(start_ms + length_ms, mass, onset, memory, seen, state.alarms)
-    return settled, extended[:-1], reached
+    np.exp(gained, out=gained)
+    mass, onset, seen = state.mass.copy(), state.onset.copy(), state.seen.copy()
+    if kernels.grow(table, brought, threshold, starts_ms, rows, gained, (mass, onset, seen)):
+        return None
+    return DriftState(int(starts_ms[-1]) + length_ms, mass, onset, memory, seen, state.alarms)

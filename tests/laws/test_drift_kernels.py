@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 
 from detectors.categories import CategoryCounts
 from detectors.cells import Aspect, Cells, Family, Watch, cells_of, count
-from detectors.drift import step
+from detectors.drift import WaitingPane, step, steps
 from detectors.drift_kernels import DriftKernels
 from detectors.drift_settings import BurstBound, DriftSettings, FalseAlarms
 from detectors.drift_state import DriftState, empty_state, to_bytes
@@ -78,8 +78,27 @@ def assert_alike(
         plain = settled([None], paid, panes)
         assert to_bytes(settled([kernels], paid, panes), DICTIONARY) == to_bytes(plain, DICTIONARY)
         mixed = settled([kernels, None], paid, panes)
+        for used in (kernels, None):
+            together = settled_together(used, paid, panes)
+            assert to_bytes(together, DICTIONARY) == to_bytes(plain, DICTIONARY)
     assert to_bytes(mixed, DICTIONARY) == to_bytes(plain, DICTIONARY)
     return plain
+
+
+def settled_together(
+    kernels: DriftKernels | None, paid: Payoffs, panes: list[NDArray[np.float64]]
+) -> DriftState:
+    """One, two, three, ... panes at a time, of which alarms are raised in any."""
+    state, waiting = empty_state(DICTIONARY), waiting_of(panes)
+    while waiting:
+        taken = waiting[: 1 + len(panes) - len(waiting)]
+        state = steps(state, paid, taken, 10_000, SETTINGS, kernels)
+        waiting = waiting[len(taken) :]
+    return state
+
+
+def waiting_of(panes: list[NDArray[np.float64]]) -> list[WaitingPane]:
+    return [WaitingPane(counts, 0.7, at * 10_000) for at, counts in enumerate(panes)]
 
 
 @pytest.mark.parametrize("bound", BurstBound)
@@ -102,6 +121,18 @@ def test_drift_comes_to_the_same_bits_with_kernels_and_without(
     panes = [pane(laws if at < 8 else moved, 100 + 20 * at) for at in range(30)]
     found = assert_alike(kernels, paid, panes)
     assert found.alarms
+
+
+def test_of_panes_together_those_that_are_not_newer_are_refused(kernels: DriftKernels) -> None:
+    reference = np.full(CELLS.width, 500.0)
+    paid = paid_for(reference, BurstBound.ALWAYS, 1.0, math.inf)
+    panes = waiting_of([reference / 10, reference / 9, reference / 8])
+    wanted = steps(empty_state(DICTIONARY), paid, panes, 10_000, SETTINGS)
+    for again in ([panes[0], *panes[:2], panes[1], panes[2]], [*panes, panes[0]]):
+        for used in (kernels, None):
+            found = steps(empty_state(DICTIONARY), paid, again, 10_000, SETTINGS, used)
+            found = steps(found, paid, again, 10_000, SETTINGS, used)
+            assert to_bytes(found, DICTIONARY) == to_bytes(wanted, DICTIONARY)
 
 
 COUNT = st.one_of(
