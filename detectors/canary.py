@@ -17,6 +17,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import partial
 
+from detectors.answer_kernels import answers_by
 from detectors.canary_answers import answers
 from detectors.canary_book import book_of
 from detectors.canary_cast import Cast, rulebook
@@ -164,9 +165,10 @@ def verdict_all(
     states: Sequence[CanaryState],
     settings: CanarySettings,
     production: Sequence[Iterable[Movement]],
+    kernels: CanaryKernels | None = None,
 ) -> list[CanaryVerdict]:
     """:func:`verdict` of several releases: the same as one by one, at a fraction of the cost where
-    they have columns and cells in common."""
+    they have columns and cells in common; and the same with compiled ``kernels`` as without."""
     rules = rulebook(settings)
     groups: dict[tuple[Cast, bytes], list[int]] = {}
     for at, state in enumerate(states):
@@ -175,7 +177,11 @@ def verdict_all(
     found: dict[int, CanaryVerdict] = {}
     for (cast, _), places in groups.items():
         ledger = rows_of([states[at].row for at in places])
-        told = answers(ledger, book_of(cast, rules), settings)
+        book = book_of(cast, rules)
+        if kernels is None:
+            told = answers(ledger, book, settings)
+        else:
+            told = answers_by(kernels.answers, ledger, book, settings)
         for at, answer in zip(places, told, strict=True):
             state = states[at]
             found[at] = verdict_of(answer, state.panes, state.split.broken, production[at])

@@ -28,8 +28,10 @@ FEWEST_CASES = 20
 """Of a rate: expected at the margin before an interval is believed."""
 NEVER = -1
 """Further events where none will do, or nothing is known."""
-_MOST_EVENTS = 1e15
-_WAYS = tuple(Direction)
+MOST_EVENTS = 1e15
+"""That are told of."""
+WAYS = tuple(Direction)
+"""By place, as :attr:`Answers.way` and :attr:`Told.ways` have them."""
 
 
 class Answer(IntEnum):
@@ -88,7 +90,7 @@ class Answers:
 
     def direction(self, at: int) -> Direction:
         """Which way a measure goes."""
-        return _WAYS[self.way[at]]
+        return WAYS[self.way[at]]
 
 
 def answers(ledger: Ledger, book: Book, settings: CanarySettings) -> list[Answers]:
@@ -99,7 +101,7 @@ def answers(ledger: Ledger, book: Book, settings: CanarySettings) -> list[Answer
 
 def _answers(ledger: Ledger, book: Book, settings: CanarySettings) -> list[Answers]:
     cast, tallies, wealth, sequences = book.cast, ledger.tallies, ledger.wealth, ledger.sequences
-    told = _told_of(book)
+    told = told_of(book)
     factor = ledger.factor(settings)
     nearest = _nearest(ledger, book, settings, factor)
     cases = np.maximum(np.ceil(FEWEST_CASES / nearest.rarest) - tallies.n, 0.0)
@@ -122,7 +124,7 @@ def _answers(ledger: Ledger, book: Book, settings: CanarySettings) -> list[Answe
         np.ones(none.shape, np.bool_),
     )
     # Of a level that may go neither way: where it went.
-    went = np.where(sequences.total > 0, _WAYS.index(Direction.UP), _WAYS.index(Direction.DOWN))
+    went = np.where(sequences.total > 0, WAYS.index(Direction.UP), WAYS.index(Direction.DOWN))
     span = tallies.last_ms - tallies.first_ms
     rows = zip(
         *(
@@ -151,7 +153,7 @@ def _answers(ledger: Ledger, book: Book, settings: CanarySettings) -> list[Answe
 
 
 @dataclass(frozen=True, slots=True, eq=False)
-class _Told:
+class Told:
     """What of a book shapes its answers. Of each part, [M]: ``level``: whether it is one; ``ways``:
     which way is harm, as places in :class:`Direction`; ``both_ways``: whether it is a level that
     may go neither way. ``signs``: which way is harm to each level, 0 for both, [L]; ``order``:
@@ -166,17 +168,20 @@ class _Told:
 
 
 @lru_cache(maxsize=512)
-def _told_of(book: Book) -> _Told:
+def told_of(book: Book) -> Told:
+    """Worked out once for a book."""
     levels, parts = book.cast.levels, limited(book.cast).parts
     level = np.zeros(len(book.what), np.bool_)
     level[levels] = True
-    ways = np.array([_WAYS.index(what.harm if what else Direction.BOTH) for what in book.what])
+    ways = np.array(
+        [WAYS.index(what.harm if what else Direction.BOTH) for what in book.what], np.int64
+    )
     signs = np.array([_SIGNS[what.harm] if what else 0.0 for what in book.what])
     order = np.full(len(book.what), len(levels) + len(parts))
     order[levels] = np.arange(len(levels))
     order[parts] = np.arange(len(parts)) + len(levels)
-    both_ways = level & (ways == _WAYS.index(Direction.BOTH))
-    return _Told(level, ways, both_ways, signs[levels], order)
+    both_ways = level & (ways == WAYS.index(Direction.BOTH))
+    return Told(level, ways, both_ways, signs[levels], order)
 
 
 def _nearest(ledger: Ledger, book: Book, settings: CanarySettings, factor: Floats) -> Nearest:
@@ -184,7 +189,7 @@ def _nearest(ledger: Ledger, book: Book, settings: CanarySettings, factor: Float
     levels = _levels(ledger, book, settings, factor)
     shares = nearest_shares(ledger, book, factor, settings.alpha)
     unknown = np.full((FIGURES, *factor.shape[:-1], 1), np.nan)
-    order = _told_of(book).order
+    order = told_of(book).order
     return Nearest.of(
         np.concatenate((levels.figures, shares.figures, unknown), axis=-1).take(order, axis=-1),
         np.concatenate((levels.inside, shares.inside, unknown[0] > 0), axis=-1).take(
@@ -202,7 +207,7 @@ def _levels(ledger: Ledger, book: Book, settings: CanarySettings, factor: Floats
     estimate = of.total.take(parts, axis=-1) / n
     margin = book.margin[parts] * np.sqrt(within / against)
     half = half_widths(variance, r2, n, settings.alpha, factor.take(parts, axis=-1))
-    signs = _told_of(book).signs
+    signs = told_of(book).signs
     room = margin - np.where(signs == 0, np.abs(estimate), signs * estimate)
     no_share = np.full(n.shape, np.nan)
     low, high = estimate - half, estimate + half
@@ -221,7 +226,7 @@ def _to_fail(ledger: Ledger, book: Book, failed: Flags, span: Counts) -> Floats:
     since = tallies.last_ms - ledger.wealth.leading_since(ledger.bets)
     events = tallies.n * np.clip(since / np.maximum(span, 1), 0.0, 1.0)
     further = np.ceil((book.cast.needed - evidence) * events / evidence)
-    known = (evidence > 0) & (span > 0) & (further < _MOST_EVENTS)
+    known = (evidence > 0) & (span > 0) & (further < MOST_EVENTS)
     return np.where(failed, 0.0, np.where(known, further, NEVER))
 
 
@@ -245,4 +250,4 @@ def _to_pass(
 
 
 def _whole(values: Floats) -> Counts:
-    return np.minimum(values, _MOST_EVENTS).astype(np.int64)
+    return np.minimum(values, MOST_EVENTS).astype(np.int64)

@@ -21,6 +21,7 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy import special
 
+from detectors.answer_kernels import AnswerKernels
 from detectors.arm_variance import ArmVariance
 from detectors.canary_book import Book
 from detectors.canary_counts import ArmCounts
@@ -50,8 +51,9 @@ _dispersion, _tallies, _sequences = (
 @dataclass(frozen=True, slots=True)
 class CanaryKernels:
     """The functions of :mod:`detectors.compiled_canary`, compiled, in its order; ``reading``: what
-    comes before them."""
+    comes before them, ``answers``: what is asked of a ledger that panes were entered in."""
 
+    answers: AnswerKernels
     reading: ReadingKernels
     tell: Callable[..., None]
     excuse: Callable[..., None]

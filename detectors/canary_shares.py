@@ -140,6 +140,24 @@ def nearest_shares(ledger: Ledger, book: Book, factor: Floats, alpha: float) -> 
 
 
 @dataclass(frozen=True, slots=True, eq=False)
+class HeldTo:
+    """By how much each share may differ: its odds by ``margin``, and itself by ``floor``, [H]; of
+    tails both are taken off already."""
+
+    margin: Floats
+    floor: Floats
+
+
+@lru_cache(maxsize=512)
+def held_to(book: Book) -> HeldTo:
+    """Worked out once for a book."""
+    owner, tail, both = book.cast.held_owner, limited(book.cast).tail, book.cast.held_both
+    floor = np.where(tail, 0.0, book.floor[owner])
+    floor = np.where(both, np.maximum(floor, LEAST_SHARE), floor)
+    return HeldTo(np.where(tail, 0.0, book.margin[owner]), floor)
+
+
+@dataclass(frozen=True, slots=True, eq=False)
 class _Limits:
     """Of both ways, up and down, and every share, [2, ..., H]: ``room``: how far it may go;
     ``ours`` and ``theirs``: the variance of one event of either arm, the canary's as it would be at
@@ -157,11 +175,9 @@ def _limits(ledger: Ledger, book: Book, n: Floats) -> _Limits:
     # Half an event more: none seen is not none there.
     against = ledger.sequences.n_against.take(owner, axis=-1)
     usual = np.minimum(ledger.usual / n + 0.5 / (against + 1.0), 1.0)
-    both, tail = cast.held_both, limited(cast).tail
+    tail, held = limited(cast).tail, held_to(book)
     usual = np.where(tail, cast.held_beyond, usual)
-    margin = np.where(tail, 0.0, book.margin[owner])
-    floor = np.where(tail, 0.0, book.floor[owner])
-    floor = np.where(both, np.maximum(floor, LEAST_SHARE), floor)
+    margin, floor = held.margin, held.floor
     spread = usual * (1.0 - usual)
     odds, at = 1.0 + margin, 1.0 + margin * usual
     by_odds, by_floor = odds * usual / at, np.minimum(usual + floor, 1.0)

@@ -13,6 +13,7 @@ P releases with the same book, M parts, B bets, C cells, H shares held to a limi
 from __future__ import annotations
 
 from detectors.canary_kernels import CanaryKernels
+from detectors.compiled_answers import compile_answers
 from detectors.compiled_canary_bets import (
     close,
     earn,
@@ -118,9 +119,9 @@ def compile_canary(*, cache: bool) -> CanaryKernels:
             _tuple(_I2, _F2, _F2, _I2),
         ),
     }
-    answers = {stake: "boolean", close: "boolean"}
+    gives = {stake: "boolean", close: "boolean"}
     made = (
-        entry(function, f"{answers.get(function, 'void')}({', '.join(types)})", cache)
+        entry(function, f"{gives.get(function, 'void')}({', '.join(types)})", cache)
         for function, types in signatures.items()
     )
-    return CanaryKernels(compile_reading(cache=cache), *made)
+    return CanaryKernels(compile_answers(cache=cache), compile_reading(cache=cache), *made)

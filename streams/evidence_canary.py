@@ -51,7 +51,7 @@ class _Canary:
 
 class Canaries:
     """States by stream; ``stored``: entries, read when they are asked for; ``moved``: what drifts
-    in a production version itself; ``kernels``: asked for at every pane."""
+    in a production version itself; ``kernels``: asked for at every pane and window."""
 
     def __init__(
         self,
@@ -181,7 +181,13 @@ class Canaries:
         asked = [one for one in self._states.values() if one.news or one is held]
         # What production itself does may be the cause.
         moved = [self._moved(one.production) if one.state.failed else () for one in asked]
-        found = canaries.verdict_all([one.state for one in asked], self._settings, moved)
+        kernels = self._kernels()
+        found = canaries.verdict_all(
+            [one.state for one in asked],
+            self._settings,
+            moved,
+            kernels.canary if kernels is not None else None,
+        )
         for one, said in zip(asked, found, strict=True):
             one.verdict, one.news = said, False
         return found[asked.index(held)]

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import replace
+from dataclasses import fields, replace
 from itertools import cycle
 
 import numpy as np
@@ -12,15 +12,17 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from detectors.arm_variance import ArmVariance, Excess
-from detectors.canary import CanaryState, step_all
+from detectors.canary import CanaryState, step_all, verdict_all
 from detectors.canary_bytes import from_bytes, to_bytes
 from detectors.canary_kernels import CanaryKernels
 from detectors.canary_metric import ArmsPane
-from detectors.canary_rules import CanarySettings, Measure
+from detectors.canary_rules import CanarySettings, Measure, Rule
+from detectors.canary_verdict import CanaryVerdict
 from detectors.fixed_point import Grid
 from detectors.kernels import Codes, Rows, summarize
 from detectors.layout import HEADERS, ColumnSpec, Header, Kind, Layout
 from detectors.summary import Summaries
+from detectors.upstream import Direction
 from streams.evidence_kernels import load
 
 LAYOUT = Layout.of(
@@ -36,6 +38,13 @@ SETTINGS = CanarySettings(min_events=50, fix_events=20)
 TAUGHT = ArmVariance(
     {("x0", Measure.LEVEL): Excess(1.5, 40.0, 50), ("t", Measure.MISSING): Excess(3.0, 1e4, 50)}
 )
+RULES = (
+    Rule(Measure.LEVEL, "x0", Direction.UP, margin=0.0),
+    Rule(Measure.LEVEL, "*", margin=0.3, critical=True),
+    Rule(Measure.MISSING, "*", Direction.UP, margin=0.5, critical=True),
+    Rule(Measure.TAIL, "*", Direction.UP, margin=0.2),
+)
+"""Without one for categories, and for failures."""
 NAMES = ["x", "y", "z", "w"]
 
 
@@ -74,6 +83,7 @@ def assert_alike(
         states = [CanaryState()] * releases
         for used, arms in zip(cycle(course), panes, strict=False):
             states = step_all(states, config, arms, kernels=used)
+            assert_same_answers(kernels, states, config)
             if len(course) > 1:
                 states = [from_bytes(to_bytes(state)) for state in states]
         found.append(states)
@@ -81,6 +91,25 @@ def assert_alike(
     assert compiled == plain
     assert mixed == plain
     return found[1]
+
+
+def assert_same_answers(
+    kernels: CanaryKernels, states: Sequence[CanaryState], config: CanarySettings
+) -> None:
+    """What they say now, also if rules and limits are others than those they were stepped with."""
+    others = replace(config, host_effect=0.3, min_events=5, alpha=0.2, rules=RULES)
+    for asked in (config, others):
+        plain, compiled = (
+            verdict_all(states, asked, [()] * len(states), used) for used in (None, kernels)
+        )
+        assert list(map(told, compiled)) == list(map(told, plain))
+
+
+def told(found: CanaryVerdict) -> str:
+    """All of it, to the last bit; NaN equals NaN."""
+    answers = {name.name: getattr(found.answers, name.name) for name in fields(found.answers)}
+    assert answers.pop("book") is found.answers.book
+    return repr((found.status, found.reason, found.further_events, found.further_ms, answers))
 
 
 @pytest.mark.parametrize("taught", [None, TAUGHT])
