@@ -72,8 +72,9 @@ def _tails_of(cast: Cast) -> tuple[tuple[str, ...], Counts, NDArray[np.bool_], N
         tuple(column for column, _, _ in found),
         np.array([begin for _, begin, _ in found], np.int64),
         np.array([shrink != 1.0 for _, _, shrink in found], np.bool_),
+        # Of the same width where no tail has cells yet.
         np.array([bucket_moves(shrink) for _, _, shrink in found], np.int32).reshape(
-            len(found), -1
+            len(found), len(_UNMOVED)
         ),
     )
 

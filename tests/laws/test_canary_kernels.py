@@ -176,6 +176,17 @@ def test_whatever_panes_hold_kernels_come_to_the_same_bits(
     assert_alike(kernels, 1, panes, SETTINGS)
 
 
+def test_kernels_read_panes_before_any_tail_has_its_cells(kernels: CanaryKernels) -> None:
+    """Of a release with hardly any traffic, and without a reference to say what they are."""
+    generator = np.random.default_rng(3)
+    panes = [
+        [ArmsPane(t * 1000, 1000, arm(generator, 2, 0.0, 0.0), arm(generator, 2, 0.0, 0.0))]
+        for t in range(12)
+    ]
+    (state,) = assert_alike(kernels, 1, panes, SETTINGS)
+    assert any(part.measure is Measure.TAIL for part in state.row.rows.cast.parts)
+
+
 @pytest.mark.parametrize(("rows", "earned"), [(30, 1), (300, 0)])
 def test_kernels_settle_the_bets_of_canaries_with_little_traffic(
     kernels: CanaryKernels, rows: int, earned: int
