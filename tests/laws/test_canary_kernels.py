@@ -13,6 +13,7 @@ from hypothesis import strategies as st
 
 from detectors.arm_variance import ArmVariance, Excess
 from detectors.canary import CanaryState, step_all, verdict_all
+from detectors.canary_answers import Answer
 from detectors.canary_bytes import from_bytes, to_bytes
 from detectors.canary_kernels import CanaryKernels
 from detectors.canary_metric import ArmsPane
@@ -55,14 +56,23 @@ def kernels() -> CanaryKernels:
     return made.canary
 
 
-def arm(generator: np.random.Generator, rows: int, moved: float, missing: float) -> Summaries:
-    """Events of which each column moves by so many standard deviations, and so many lack one."""
+def arm(
+    generator: np.random.Generator,
+    rows: int,
+    moved: float,
+    missing: float,
+    constant: float | None = None,
+) -> Summaries:
+    """Events of which each column moves by so many standard deviations, and so many lack one;
+    ``constant``: of all values of one column."""
     headers = np.zeros((1, len(HEADERS)), np.int64)
     headers[0, HEADERS.index(Header.PREDICTIONS)] = rows
     headers[0, HEADERS.index(Header.FAILED)] = generator.binomial(rows, min(0.02 + missing, 1.0))
     values = {f"x{i}": generator.normal(moved, 1.0, rows) for i in range(3)}
     values["x1"] = np.where(generator.random(rows) < missing, np.nan, values["x1"])
     values["scores.a"] = generator.normal(-moved, 1.0, rows)
+    if constant is not None:
+        values["x2"] = np.full(rows, constant)
     values["latency_ms"] = generator.lognormal(3.0 + moved, 0.5, rows)
     codes = generator.integers(-1, 2 if moved else 4, rows).astype(np.int32)
     return summarize(
@@ -185,6 +195,32 @@ def test_kernels_read_panes_before_any_tail_has_its_cells(kernels: CanaryKernels
     ]
     (state,) = assert_alike(kernels, 1, panes, SETTINGS)
     assert any(part.measure is Measure.TAIL for part in state.row.rows.cast.parts)
+
+
+@pytest.mark.parametrize(("theirs", "answer"), [(1.0, Answer.CONSTANT), (1.5, Answer.NO_VARIATION)])
+def test_kernels_say_of_constants_what_the_plain_form_does(
+    kernels: CanaryKernels, theirs: float, answer: Answer
+) -> None:
+    generator = np.random.default_rng(5)
+    panes = [
+        [
+            ArmsPane(
+                t * 1000,
+                1000,
+                arm(generator, 100, 0.0, 0.01, 1.0),
+                arm(generator, 300, 0.0, 0.01, 1.0),
+            )
+        ]
+        for t in range(6)
+    ]
+    states = assert_alike(kernels, 1, panes, SETTINGS)
+    (found,) = verdict_all(states, SETTINGS, [()], kernels)
+    levels = [
+        said
+        for what, said in zip(found.answers.book.what, found.answers.answer, strict=True)
+        if what is not None and (what.column, what.measure) == ("x2", Measure.LEVEL)
+    ]
+    assert levels == [Answer.CONSTANT]
 
 
 @pytest.mark.parametrize(("rows", "earned"), [(30, 1), (300, 0)])
