@@ -40,6 +40,7 @@ _OTHER_SOURCES = (
     "detectors/payoffs.py",
     "detectors/scratch.py",
     "detectors/sketch.py",
+    "detectors/upstream.py",
 )
 """What the compiled code depends on besides this folder. numba looks only at the file of each
 compiled entry."""
