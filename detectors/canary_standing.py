@@ -82,6 +82,9 @@ def standing_of(answers: Answers, at: int, what: Judged) -> MetricStanding:
 def reason_of(answers: Answers, at: int, what: Judged) -> str:
     """Why a measure has the outcome that it has."""
     answer = answers.answer[at]
+    plain = _REASONS.get(answer)
+    if plain is not None:
+        return plain
     if answer == Answer.FAILED:
         if what.measure is Measure.LEVEL and answers.low[at] <= 0.0 <= answers.high[at]:
             way = "move" if what.harm is Direction.BOTH else f"go {what.harm.value}"
@@ -90,9 +93,7 @@ def reason_of(answers: Answers, at: int, what: Judged) -> str:
         return f"{words} beyond the margin"
     if answer == Answer.FEW_VALUES:
         return f"{answers.n[at]} values, {answers.min_events} needed"
-    if answer == Answer.FEW_CASES:
-        return f"too few cases: {answers.cases[at]} more values needed"
-    return _REASONS[answer]
+    return f"too few cases: {answers.cases[at]} more values needed"
 
 
 _NOT_THE_MEAN = ", by rank or at an end of the scale; the interval of their mean holds 0"

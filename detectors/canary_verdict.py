@@ -5,8 +5,10 @@ from __future__ import annotations
 import math
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
+from functools import lru_cache
 
 from detectors.canary_answers import NEVER, OUTCOMES, SILENT, Answer, Answers
+from detectors.canary_book import Book
 from detectors.canary_rules import Judged, Measure
 from detectors.canary_standing import MetricStanding, reason_of, standing_of
 from detectors.cells import Aspect
@@ -36,7 +38,9 @@ class CanaryVerdict:
     @property
     def standings(self) -> tuple[MetricStanding, ...]:
         """Of every measure that is judged, in the order of (column, measure). Made when asked."""
-        return tuple(standing_of(self.answers, at, what) for at, what in _judged(self.answers))
+        return tuple(
+            standing_of(self.answers, at, what) for at, what in judged_in(self.answers.book)
+        )
 
 
 def verdict_of(
@@ -45,7 +49,7 @@ def verdict_of(
     """``panes``: how many have had both arms; ``production``: what drifts in production itself."""
     if broken is not None:
         return CanaryVerdict(Status.HOLD, broken.reason, answers)
-    judged = _judged(answers)
+    judged = judged_in(answers.book)
     answer = answers.answer
     failed = [(at, what) for at, what in judged if answer[at] == Answer.FAILED]
     if failed:
@@ -75,9 +79,12 @@ def findings_of(found: CanaryVerdict, place: Place, against: str) -> list[Findin
     told = found.answers
     release, segment, window_ms = place.release, place.segment, place.window_ms
     start_ms, revision = place.window_start_ms, place.revision
+    answer, evidence, needed = told.answer, told.evidence, told.needed
+    n, n_against = told.n, told.n_against
+    estimate, low, high = told.estimate, told.low, told.high
     made = []
-    for at, what in _judged(told):
-        outcome = OUTCOMES[told.answer[at]]
+    for at, what in judged_in(told.book):
+        outcome = OUTCOMES[answer[at]]
         failed = outcome is Outcome.FAIL
         # By place and not by name, which takes twice as long: there are dozens in every window.
         made.append(
@@ -90,18 +97,18 @@ def findings_of(found: CanaryVerdict, place: Place, against: str) -> list[Findin
                 revision,
                 _DETECTORS[what.measure],
                 against,
-                told.evidence[at],
-                told.needed[at],
-                told.n[at],
-                told.n_against[at],
+                evidence[at],
+                needed[at],
+                n[at],
+                n_against[at],
                 outcome,
                 reason_of(told, at, what),
                 True,
                 what.critical,
                 Evidence.FINAL,
-                told.estimate[at],
-                told.low[at],
-                told.high[at],
+                estimate[at],
+                low[at],
+                high[at],
                 told.direction(at).value if failed else "",
                 told.since_ms[at] if failed else 0,
             )
@@ -121,9 +128,10 @@ _DETECTORS = {measure: f"canary_{measure}" for measure in Measure}
 _Places = Sequence[tuple[int, Judged]]
 
 
-def _judged(answers: Answers) -> _Places:
-    """The places in the book that a rule still asks for."""
-    return [(at, what) for at, what in enumerate(answers.book.what) if what is not None]
+@lru_cache(maxsize=512)
+def judged_in(book: Book) -> _Places:
+    """The places in a book that a rule still asks for."""
+    return tuple((at, what) for at, what in enumerate(book.what) if what is not None)
 
 
 def _failed(answers: Answers, failed: _Places, production: Iterable[Movement]) -> CanaryVerdict:

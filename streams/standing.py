@@ -121,23 +121,20 @@ class Standings:
     def of(self, release: Release, now_ms: int) -> list[Standing]:
         """Those of one release that are not outdated: a window speaks until the next two of its
         length could have."""
+        version, role = release.version, release.role
         return [
             standing
             for key, standing in self._standings.items()
-            if key[:2] == (release.version, release.role)
+            if key[0] == version
+            and key[1] == role
             and standing.finding.window_end_ms + 2 * standing.finding.window_ms > now_ms
         ]
-
-    def failing(self, standing: Standing) -> bool:
-        """Whether a limit counts as exceeded, confirmation included. Too few events are no answer,
-        whatever was before."""
-        if standing.finding.outcome is Outcome.INSUFFICIENT:
-            return False
-        return self.exceeded(standing)
 
     def exceeded(self, standing: Standing) -> bool:
         """Whether the last conclusive windows exceeded a limit, confirmation included. Evidence
         has been accumulated already: it needs none."""
+        if not standing.fails:
+            return False
         finding = standing.finding
         if finding.detector.startswith(EVIDENCE) or finding.window_ms != self._shortest_ms:
             return bool(standing.fails & 1)
@@ -203,13 +200,14 @@ def decide(
     if canary is not None and canary.status is Status.HOLD:
         return Decision(Status.HOLD, canary.reason)
     current = standings.of(release, closed_ms)
-    failing = [standing for standing in current if standings.failing(standing)]
+    exceeded = [standing for standing in current if standings.exceeded(standing)]
+    # Too few events are no answer, whatever was before.
+    failing = [s for s in exceeded if s.finding.outcome is not Outcome.INSUFFICIENT]
     if failing:
         worst = _worst(failing)
         return Decision(Status.FAIL, _in_words(worst), worst)
     if canary is not None and canary.status is Status.FAIL:
         return _failed(canary)
-    exceeded = [standing for standing in current if standings.exceeded(standing)]
     return _not_failing(release, current, exceeded, canary)
 
 
