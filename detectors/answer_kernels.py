@@ -2,8 +2,8 @@
 they need.
 
 The same as :func:`detectors.canary_answers.answers` without them, to the last bit, in a tenth of
-the calls. The kernels (:mod:`detectors.compiled_answers`) do all but logarithms, and what waits for
-an interval to narrow: few measures do, once there have been some panes.
+the calls. The kernels (:mod:`detectors.compiled_answers`) do all but logarithms, and how long it is
+until an interval that is still too wide has narrowed: few are, once there have been some panes.
 
 No numba here: who has kernels hands them on.
 """

@@ -54,7 +54,7 @@ OUTCOMES = tuple(
     for answer in Answer
 )
 """By answer."""
-SILENT = (Answer.NO_VALUES, Answer.CONSTANT)
+SILENT = (int(Answer.NO_VALUES), int(Answer.CONSTANT))
 """Nothing to be judged: no values in either arm, or the same constant in both."""
 
 

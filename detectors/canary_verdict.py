@@ -51,7 +51,7 @@ def verdict_of(
         return CanaryVerdict(Status.HOLD, broken.reason, answers)
     judged = judged_in(answers.book)
     answer = answers.answer
-    failed = [(at, what) for at, what in judged if answer[at] == Answer.FAILED]
+    failed = [(at, what) for at, what in judged if answer[at] == _FAILED]
     if failed:
         return _failed(answers, failed, production)
     if not panes:
@@ -61,7 +61,7 @@ def verdict_of(
     if not wanted:
         words = "no critical measure has values to judge"
         return CanaryVerdict(Status.INSUFFICIENT, words, answers)
-    open_ones = [(at, what) for at, what in wanted if answer[at] != Answer.INSIDE]
+    open_ones = [(at, what) for at, what in wanted if answer[at] != _INSIDE]
     if not open_ones:
         lie = (
             "critical measure lies inside its margin",
@@ -125,6 +125,8 @@ _ASPECTS = {
 }
 """What drift calls what is measured of a canary."""
 _DETECTORS = {measure: f"canary_{measure}" for measure in Measure}
+_FAILED, _INSIDE = int(Answer.FAILED), int(Answer.INSIDE)
+"""As plain numbers, which all of many answers are compared with."""
 _Places = Sequence[tuple[int, Judged]]
 
 

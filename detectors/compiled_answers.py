@@ -222,9 +222,10 @@ def answer(
             if not failed:
                 told[3, p, i] = _until_failed(wealth, needed[i], tallies, p, i, of_part)
             further = larger(larger(np.float64(min_events - n), cases), 0.0)
-            waits = not failed and n > 0
-            told[4, p, i] = np.int64(smaller(further, MOST_EVENTS)) if waits else NEVER
-            open_[p, i] = waits and not inside
+            # What is at its limit or beyond never passes if things go on as they have.
+            passes = not failed and n > 0 and (inside or found[6] > 0)
+            told[4, p, i] = np.int64(smaller(further, MOST_EVENTS)) if passes else NEVER
+            open_[p, i] = passes and not inside
 
 
 _I1, _I2, _I3 = "int64[::1]", "int64[:,::1]", "int64[:,:,::1]"
