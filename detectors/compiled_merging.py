@@ -5,13 +5,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from typing import Any
 
 import numpy as np
 
 from detectors.compiled_parts import entry, larger, smaller
 from detectors.fixed_point import WORD
+from detectors.merging import MergingKernels
 
 
 def add_up(vectors: Any, extremes: Any, sizes: Any, low_mask: Any, sums: Any, outer: Any) -> None:
@@ -76,19 +76,11 @@ def count_up(
     return True
 
 
-def compile_add_up(*, cache: bool) -> Callable[..., None]:
-    """The kernel, compiled for the types in use and no others. ``cache``: as of
+def compile_merging(*, cache: bool) -> MergingKernels:
+    """The kernels, compiled for the types in use and no others. ``cache``: as of
     :func:`detectors.compiled.compile_all`."""
-    i1, i2, f3 = "int64[::1]", "int64[:,::1]", "float64[:,:,::1]"
-    types = f"{i2}, {f3}, {i1}, {i1}, {i2}, {f3}"
-    compiled: Callable[..., None] = entry(add_up, f"void({types})", cache)
-    return compiled
-
-
-def compile_count_up(*, cache: bool) -> Callable[..., bool]:
-    """The kernel, compiled for the types in use and no others. ``cache``: as of
-    :func:`detectors.compiled.compile_all`."""
-    i1, i2, keys = "int64[::1]", "int64[:,::1]", "int32[::1]"
-    types = f"{i2}, {keys}, {i1}, int64, {keys}, {i1}, {i1}"
-    compiled: Callable[..., bool] = entry(count_up, f"boolean({types})", cache)
-    return compiled
+    i1, i2, f3, keys = "int64[::1]", "int64[:,::1]", "float64[:,:,::1]", "int32[::1]"
+    return MergingKernels(
+        entry(add_up, f"void({i2}, {f3}, {i1}, {i1}, {i2}, {f3})", cache),
+        entry(count_up, f"boolean({i2}, {keys}, {i1}, int64, {keys}, {i1}, {i1})", cache),
+    )

@@ -2,8 +2,7 @@
 another, to the last bit, in a few array operations for all of them.
 
 Blocks stand one after another, and each *run* of them becomes one: the deltas of a pane, the panes
-of a window, of every release at once. ``add_up`` and ``count_up``: the kernels of
-:mod:`detectors.compiled_merging`, which come to the same bits.
+of a window, of every release at once. With compiled kernels all comes to the same bits.
 """
 
 from __future__ import annotations
@@ -21,12 +20,18 @@ from detectors.sketch import Sketch
 from detectors.summary import Summaries
 
 Ints = NDArray[np.int64]
-AddUp = Callable[..., None]
-CountUp = Callable[..., bool]
 
 _CELLS_A_KEY = 16
 """Buckets between the lowest and the highest, to one that is in use: up to so many are counted in a
 table of all."""
+
+
+@dataclass(frozen=True, slots=True)
+class MergingKernels:
+    """The functions of :mod:`detectors.compiled_merging`, compiled, in its order."""
+
+    add_up: Callable[..., None]
+    count_up: Callable[..., bool]
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -70,23 +75,20 @@ class Blocks:
 
 
 def merge_runs(
-    blocks: Blocks,
-    sizes: Sequence[int],
-    count_up: CountUp | None = None,
-    add_up: AddUp | None = None,
+    blocks: Blocks, sizes: Sequence[int], kernels: MergingKernels | None = None
 ) -> list[Summaries]:
     """One value for each run; ``sizes``: how many blocks each has, at least 1, of all blocks."""
     layout = blocks.layout
-    if add_up is None:
+    if kernels is None:
         sums, extremes = _added(blocks, sizes)
         vectors = _carried(sums, layout)
     else:
         vectors = np.zeros((len(sizes), layout.width), np.int64)
         extremes = np.empty((len(sizes), 2, len(layout.columns)))
         runs = np.array(sizes, np.int64)
-        add_up(blocks.vectors, blocks.extremes, runs, layout.low_mask, vectors, extremes)
+        kernels.add_up(blocks.vectors, blocks.extremes, runs, layout.low_mask, vectors, extremes)
     run_of = [run for run, size in enumerate(sizes) for _ in range(size)]
-    sketches = _sketches(blocks, run_of, len(sizes), count_up)
+    sketches = _sketches(blocks, run_of, len(sizes), kernels)
     categories: list[dict[str, CategoryCounts]] = [{} for _ in sizes]
     for at, more in blocks.categories:
         kept = categories[run_of[at]]
@@ -101,9 +103,7 @@ def merge_runs(
 
 
 def merge_alike(
-    parts: Sequence[Sequence[Summaries]],
-    count_up: CountUp | None = None,
-    add_up: AddUp | None = None,
+    parts: Sequence[Sequence[Summaries]], kernels: MergingKernels | None = None
 ) -> list[Summaries]:
     """Each of ``parts``, which are not empty and stand on one reference each, merged."""
     merged: list[Summaries | None] = [None] * len(parts)
@@ -122,7 +122,7 @@ def merge_alike(
     for layout, places in together.items():
         flat = [block for at in places for block in parts[at]]
         sizes = [len(parts[at]) for at in places]
-        runs = merge_runs(Blocks.of(layout, flat), sizes, count_up, add_up)
+        runs = merge_runs(Blocks.of(layout, flat), sizes, kernels)
         for at, whole in zip(places, runs, strict=True):
             merged[at] = whole
     return [whole for whole in merged if whole is not None]
@@ -157,7 +157,7 @@ def _carried(vectors: Ints, layout: Layout) -> Ints:
 
 
 def _sketches(
-    blocks: Blocks, run_of: Sequence[int], runs: int, count_up: CountUp | None
+    blocks: Blocks, run_of: Sequence[int], runs: int, kernels: MergingKernels | None
 ) -> list[dict[str, Sketch]]:
     """By run, the sketch of each column: counts of equal buckets added up."""
     found: list[dict[str, Sketch]] = [{} for _ in range(runs)]
@@ -171,8 +171,8 @@ def _sketches(
         return found
     most = _CELLS_A_KEY * len(blocks.keys)
     by_kernel = None
-    if count_up is not None:
-        by_kernel = _counted_by(count_up, blocks, column_of, len(columns), most)
+    if kernels is not None:
+        by_kernel = _counted_by(kernels, blocks, column_of, len(columns), most)
     keys, counts, ends = by_kernel or _apart(blocks, column_of, len(columns), most)
     begin = 0
     for (run, name), end in zip(columns, ends, strict=True):
@@ -182,13 +182,13 @@ def _sketches(
 
 
 def _counted_by(
-    count_up: CountUp, blocks: Blocks, column_of: Sequence[int], columns: int, most: int
+    kernels: MergingKernels, blocks: Blocks, column_of: Sequence[int], columns: int, most: int
 ) -> tuple[NDArray[np.int32], Ints, list[int]] | None:
     """As :func:`_apart`, where a table of all is small enough."""
     keys, counts = np.empty_like(blocks.keys), np.empty_like(blocks.counts)
     ends = np.empty(columns, np.int64)
     sketched = np.array((column_of, blocks.sizes), np.int64)
-    if count_up(sketched, blocks.keys, blocks.counts, most, keys, counts, ends):
+    if kernels.count_up(sketched, blocks.keys, blocks.counts, most, keys, counts, ends):
         return keys, counts, ends.tolist()
     return None
 

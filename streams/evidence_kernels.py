@@ -13,6 +13,7 @@ from dataclasses import dataclass
 
 from detectors.canary_kernels import CanaryKernels
 from detectors.drift_kernels import DriftKernels
+from detectors.merging import MergingKernels
 from detectors.window_kernels import WindowKernels
 from streams.codecs.speculative.compiling import compile_apart
 from streams.codecs.speculative.loader import Loader
@@ -20,20 +21,13 @@ from streams.codecs.speculative.loader import Loader
 
 @dataclass(frozen=True, slots=True)
 class EvidenceKernels:
-    """By what they settle; ``add_up`` and ``count_up``: of :mod:`detectors.compiled_merging`,
-    ``unpack``: of :mod:`streams.compiled_sketches`."""
+    """By what they settle; ``unpack``: of :mod:`streams.compiled_sketches`."""
 
     canary: CanaryKernels
     drift: DriftKernels
     windows: WindowKernels
-    add_up: Callable[..., None]
-    count_up: Callable[..., bool]
+    merging: MergingKernels
     unpack: Callable[..., None]
-
-    @property
-    def merging(self) -> tuple[Callable[..., bool], Callable[..., None]]:
-        """As :func:`detectors.merging.merge_runs` takes them."""
-        return self.count_up, self.add_up
 
 
 def no_kernels() -> EvidenceKernels | None:
@@ -47,7 +41,7 @@ def make_kernels() -> EvidenceKernels:
     from detectors.compiled_distances import compile_distances
     from detectors.compiled_drift import compile_drift
     from detectors.compiled_figures import compile_figures
-    from detectors.compiled_merging import compile_add_up, compile_count_up
+    from detectors.compiled_merging import compile_merging
     from streams.codecs.speculative import machine
     from streams.compiled_sketches import compile_unpack
 
@@ -56,8 +50,7 @@ def make_kernels() -> EvidenceKernels:
         compile_canary(cache=cache),
         compile_drift(cache=cache),
         WindowKernels(*compile_distances(cache=cache), compile_figures(cache=cache)),
-        compile_add_up(cache=cache),
-        compile_count_up(cache=cache),
+        compile_merging(cache=cache),
         compile_unpack(cache=cache),
     )
 

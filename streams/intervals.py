@@ -108,7 +108,7 @@ class Intervals:
             self.changed.add(key)
             self.removed.discard(key)
         made = self._kernels()
-        whole = merge_alike(runs, *(made.merging if made is not None else ()))
+        whole = merge_alike(runs, made.merging if made is not None else None)
         for (interval, reference), merged in zip(places, whole, strict=True):
             interval.blocks[reference] = merged
 

@@ -58,10 +58,10 @@ class Pending:
                 self._blocks -= len(alike)
         found: dict[IntervalKey, list[Summaries]] = {key: [] for key in taken}
         made = self._kernels()
-        unpack, merging = (made.unpack, made.merging) if made is not None else (None, ())
+        unpack, merging = (made.unpack, made.merging) if made is not None else (None, None)
         for layout, runs in together.items():
             blocks = unpack_all([packed for run in runs.values() for packed in run], layout, unpack)
-            merged = merge_runs(blocks, [len(run) for run in runs.values()], *merging)
+            merged = merge_runs(blocks, [len(run) for run in runs.values()], merging)
             for key, whole in zip(runs, merged, strict=True):
                 found[key].append(whole)
         return list(found.items())

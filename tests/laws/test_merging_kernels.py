@@ -14,7 +14,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from detectors.layout import ColumnSpec, Kind, Layout
-from detectors.merging import Blocks, merge_alike, merge_runs
+from detectors.merging import Blocks, MergingKernels, merge_alike, merge_runs
 from detectors.release import ALL, Role
 from detectors.sketch import Sketch
 from detectors.summary import Summaries
@@ -86,10 +86,10 @@ def test_runs_are_merged_to_the_same_bits_with_the_kernel_and_without(
     """One by one, at once, and at once with the kernels, from values and from the wire."""
     expected = told([reduce(Summaries.merge, run) for run in runs])
     assert told(merge_alike(runs)) == expected
-    assert told(merge_alike(runs, kernels.count_up)) == expected
+    assert told(merge_alike(runs, kernels.merging)) == expected
     packed = [pack(block) for run in runs for block in run]
     blocks = unpack_all(packed, LAYOUT, kernels.unpack)
-    assert told(merge_runs(blocks, [len(run) for run in runs], kernels.count_up)) == expected
+    assert told(merge_runs(blocks, [len(run) for run in runs], kernels.merging)) == expected
 
 
 @given(st.integers(0, 2**32), st.lists(st.integers(1, 12), min_size=1, max_size=5))
@@ -116,9 +116,9 @@ def test_sums_and_extremes_are_those_of_the_plain_form(
     plain, compiled = (
         [
             (merged.vector.tobytes(), merged.extremes.tobytes())
-            for merged in merge_runs(blocks, sizes, *chosen)
+            for merged in merge_runs(blocks, sizes, chosen)
         ]
-        for chosen in ((), kernels.merging)
+        for chosen in (None, kernels.merging)
     )
     assert compiled == plain
 
@@ -152,7 +152,7 @@ def test_a_pane_that_closes_is_read_and_merged_with_the_kernels(kernels: Evidenc
 
     def count_up(*given: object) -> bool:
         called.append("count_up")
-        return kernels.count_up(*given)
+        return kernels.merging.count_up(*given)
 
     def unpack(*given: object) -> None:
         called.append("unpack")
@@ -160,9 +160,9 @@ def test_a_pane_that_closes_is_read_and_merged_with_the_kernels(kernels: Evidenc
 
     def add_up(*given: object) -> None:
         called.append("add_up")
-        kernels.add_up(*given)
+        kernels.merging.add_up(*given)
 
-    watched = replace(kernels, count_up=count_up, unpack=unpack, add_up=add_up)
+    watched = replace(kernels, merging=MergingKernels(add_up, count_up), unpack=unpack)
     pane = IntervalKey(1_000, 0, "v", Role.PRODUCTION, ALL)
     block = block_of({"a": {3: 1, 4: 2}, "b": {-1: 5}})
     state = ModelState("m")
