@@ -171,11 +171,24 @@ def _tightened(value: bytes) -> bytes:
 
 
 async def acknowledged(pending: Iterable[Awaitable[object]]) -> None:
-    """Wait until Kafka has all of them."""
-    waiting = list(pending)
-    if waiting:
-        await asyncio.gather(*(_one(each) for each in waiting))
+    """Wait until Kafka has all of them. The first that fails is told of at once, also while others
+    are still waited for."""
+    # Futures as a rule, which need no task each; nobody waits for one that is done.
+    waiting = [each for each in pending if not _had(each)]
+    if len(waiting) == 1:
+        await waiting[0]
+    elif waiting:
+        futures = (each if asyncio.isfuture(each) else _one(each) for each in waiting)
+        await asyncio.gather(*futures)
 
 
 async def _one(pending: Awaitable[object]) -> None:
     await pending
+
+
+def _had(pending: Awaitable[object]) -> bool:
+    """Whether Kafka has it already. Raises what it failed with."""
+    if not asyncio.isfuture(pending) or not pending.done():
+        return False
+    pending.result()
+    return True

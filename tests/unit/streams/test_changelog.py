@@ -11,7 +11,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from streams.changelog import Changelog
+from streams.changelog import Changelog, acknowledged
 from streams.errors import UnavailableError
 from streams.kafka import MOST_RECORD_BYTES
 
@@ -158,3 +158,46 @@ def test_what_a_crash_left_in_partitions_of_others_is_theirs_to_remove() -> None
     assert len(restored.data) == 1 + len(torn)
     wait(heir.put(5, b"other", b"\x90"))
     assert restored.data == {b"other": b"\x90"}
+
+
+def test_what_kafka_has_had_is_not_waited_for() -> None:
+    loop = asyncio.new_event_loop()
+    futures = [loop.create_future() for _ in range(3)]
+    for future in futures:
+        future.set_result(None)
+    with pytest.raises(StopIteration):  # it ends where it would have waited
+        acknowledged(futures).send(None)
+    loop.close()
+
+
+def test_all_that_kafka_has_not_had_yet_is_waited_for_and_no_task_is_made() -> None:
+    async def story() -> list[int]:
+        loop = asyncio.get_running_loop()
+        futures = [loop.create_future() for _ in range(3)]
+        futures[1].set_result(None)
+        waiting = asyncio.create_task(acknowledged(futures))
+        seen = []
+        for future in (futures[0], futures[2]):
+            await asyncio.sleep(0)
+            assert not waiting.done()
+            seen.append(len(asyncio.all_tasks()))
+            future.set_result(None)
+        await waiting
+        return seen
+
+    assert asyncio.run(story()) == [2, 2]
+
+
+@pytest.mark.parametrize("before", [True, False])
+def test_a_failure_is_told_of_although_others_are_waited_for(before: bool) -> None:
+    async def story() -> None:
+        loop = asyncio.get_running_loop()
+        futures = [loop.create_future() for _ in range(3)]
+        if before:
+            futures[2].set_exception(UnavailableError("no", "topic", "wait"))
+        else:
+            loop.call_soon(futures[2].set_exception, UnavailableError("no", "topic", "wait"))
+        with pytest.raises(UnavailableError):
+            await asyncio.wait_for(acknowledged(futures), 10)
+
+    asyncio.run(story())
