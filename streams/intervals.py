@@ -23,7 +23,7 @@ from detectors.summary import Summaries
 from streams.evidence_kernels import EvidenceKernels, no_kernels
 from streams.learning import LEARNING_MS
 from streams.model_state import Interval, IntervalKey, ModelState
-from streams.pending import Pending
+from streams.pending import Pending, merge_packed
 from streams.timeline import FOREVER, MINUTE, NEVER, TimeSettings, aligned, feeder
 from streams.wire import Packed, unpack
 
@@ -145,11 +145,25 @@ class Intervals:
         if not closing and mark - after < MINUTE:
             return
         for length, own in self._feeders.items():
-            parts: dict[IntervalKey, list[Summaries]] = {}
+            at_hand: dict[IntervalKey, list[Summaries]] = {}
+            resting: dict[IntervalKey, dict[Layout, list[Packed]]] = {}
             for key, interval in self.held.items():
-                if key.length_ms == own and after < key.end_ms <= mark:
-                    parts.setdefault(_over(key, length), []).extend(interval.blocks.values())
-            self.add_all(parts.items(), offset)
+                if key.length_ms != own or not after < key.end_ms <= mark:
+                    continue
+                window = _over(key, length)
+                blocks = at_hand.setdefault(window, [])
+                packed = interval.packed()
+                if packed is None:
+                    blocks.extend(interval.blocks.values())
+                    continue
+                for layout, block in packed:
+                    resting.setdefault(window, {}).setdefault(layout, []).append(block)
+            # What rests goes on resting: nobody asks for it one by one.
+            merged = merge_packed(resting, self._kernels())
+            self.add_all(
+                ((window, [*merged.get(window, ()), *some]) for window, some in at_hand.items()),
+                offset,
+            )
         self._state.gathered_ms = mark
 
     def panes(self, after_ms: int, upto_ms: int) -> deque[IntervalKey]:

@@ -15,6 +15,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Mapping
+from functools import lru_cache
 from typing import NamedTuple
 
 import msgspec
@@ -62,12 +63,18 @@ class Interval:
 
     @property
     def blocks(self) -> dict[str, Summaries]:
-        if self._resting is not None:
-            packed = msgspec.msgpack.decode(self._resting.value, type=_IntervalRecord).blocks
-            layouts = self._resting.layouts
-            self._blocks = {name: unpack(each, layouts[name]) for name, _, each in packed}
+        packed = self.packed()
+        if packed is not None:
+            self._blocks = {layout.reference: unpack(each, layout) for layout, each in packed}
             self._resting = None
         return self._blocks
+
+    def packed(self) -> list[tuple[Layout, Packed]] | None:
+        """Its blocks as they rest; None if it does not."""
+        if self._resting is None:
+            return None
+        value, layouts = self._resting
+        return [(layouts[name], each) for name, _, each in _resting.decode(value).blocks]
 
     def rest(self, value: bytes, layouts: Mapping[str, Layout] | None = None) -> None:
         """Hold no more than ``value``, which is this interval as :func:`encode_interval` gives it;
@@ -154,6 +161,16 @@ class _IntervalRecord(msgspec.Struct, array_like=True):
     blocks: list[tuple[str, tuple[tuple[str, Kind], ...], Packed]]
 
 
+class _BareRecord(msgspec.Struct, array_like=True):
+    """The same with the columns as they are written, which the layout tells as well."""
+
+    applied: int
+    blocks: list[tuple[str, msgspec.Raw, Packed]]
+
+
+_resting = msgspec.msgpack.Decoder(_BareRecord)
+
+
 class _StateRecord(msgspec.Struct):
     """ModelState as it is stored: maps with tuple keys become lists."""
 
@@ -165,10 +182,16 @@ class _StateRecord(msgspec.Struct):
 
 def encode_interval(interval: Interval) -> bytes:
     blocks = [
-        (reference, tuple(spec.key for spec in block.layout.columns), pack(block))
+        (reference, _columns(block.layout), pack(block))
         for reference, block in sorted(interval.blocks.items())
     ]
-    return msgspec.msgpack.encode(_IntervalRecord(interval.applied, blocks))
+    return msgspec.msgpack.encode(_BareRecord(interval.applied, blocks))
+
+
+@lru_cache(maxsize=512)
+def _columns(layout: Layout) -> msgspec.Raw:
+    """As written: a model's hardly ever change, and each of its panes and windows has them."""
+    return msgspec.Raw(msgspec.msgpack.encode([spec.key for spec in layout.columns]))
 
 
 def decode_interval(value: bytes, layout_of: LayoutOf) -> Interval:

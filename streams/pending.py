@@ -11,7 +11,7 @@ then all are merged, however many workers write.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping, Sequence
 
 from detectors.layout import Layout
 from detectors.merging import merge_runs
@@ -51,20 +51,9 @@ class Pending:
     def merged(self, upto_ms: int) -> list[tuple[IntervalKey, list[Summaries]]]:
         """All panes that end by then, each with a block for every layout; they wait no longer."""
         taken = [key for key in self._panes if key.end_ms <= upto_ms]
-        together: dict[Layout, dict[IntervalKey, list[Packed]]] = {}
-        for key in taken:
-            for layout, alike in self._panes.pop(key).items():
-                together.setdefault(layout, {})[key] = alike
-                self._blocks -= len(alike)
-        found: dict[IntervalKey, list[Summaries]] = {key: [] for key in taken}
-        made = self._kernels()
-        unpack, merging = (made.unpack, made.merging) if made is not None else (None, None)
-        for layout, runs in together.items():
-            blocks = unpack_all([packed for run in runs.values() for packed in run], layout, unpack)
-            merged = merge_runs(blocks, [len(run) for run in runs.values()], merging)
-            for key, whole in zip(runs, merged, strict=True):
-                found[key].append(whole)
-        return list(found.items())
+        panes = {key: self._panes.pop(key) for key in taken}
+        self._blocks -= sum(len(alike) for pane in panes.values() for alike in pane.values())
+        return list(merge_packed(panes, self._kernels()).items())
 
     def finished(self, closed_ms: int, settled: int) -> Iterator[int]:
         """Records that nothing waits of any more; they are forgotten here."""
@@ -72,3 +61,22 @@ class Pending:
         for offset in done:
             del self.records[offset]
             yield offset
+
+
+def merge_packed(
+    parts: Mapping[IntervalKey, Mapping[Layout, Sequence[Packed]]], made: EvidenceKernels | None
+) -> dict[IntervalKey, list[Summaries]]:
+    """A block for every layout of each interval; ``parts`` fit the layouts under which they are
+    given. In one step for all that have the same, and read in the same one."""
+    together: dict[Layout, dict[IntervalKey, Sequence[Packed]]] = {}
+    for key, by_layout in parts.items():
+        for layout, alike in by_layout.items():
+            together.setdefault(layout, {})[key] = alike
+    found: dict[IntervalKey, list[Summaries]] = {key: [] for key in parts}
+    unpack, merging = (made.unpack, made.merging) if made is not None else (None, None)
+    for layout, runs in together.items():
+        blocks = unpack_all([packed for run in runs.values() for packed in run], layout, unpack)
+        merged = merge_runs(blocks, [len(run) for run in runs.values()], merging)
+        for key, whole in zip(runs, merged, strict=True):
+            found[key].append(whole)
+    return found

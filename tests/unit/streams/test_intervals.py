@@ -70,6 +70,12 @@ class Line:
         interval = self.intervals.held.get(key(length_ms, start_ms))
         return interval.events() if interval is not None else 0
 
+    def write(self) -> None:
+        """What the last record changed rests from now on, as it does when it has been written."""
+        for changed in self.intervals.changed:
+            interval = self.intervals.held[changed]
+            interval.rest(encode_interval(interval))
+
     def _begin(self) -> None:
         self.offset += 1
         self.intervals.begin(self.state.closed_ms)
@@ -79,7 +85,10 @@ class Line:
     "windows_ms",
     [(5_000, 20_000), (5_000, 10_000, 20_000), (4_000, 10_000, 20_000), (1_000, 20_000), (20_000,)],
 )
-def test_every_window_counts_each_event_once_whenever_it_came(windows_ms: tuple[int, ...]) -> None:
+@pytest.mark.parametrize("rests", [False, True])
+def test_every_window_counts_each_event_once_whenever_it_came(
+    windows_ms: tuple[int, ...], rests: bool
+) -> None:
     line = Line(*windows_ms)
     rng = np.random.default_rng(0)
     given: list[tuple[int, int]] = []
@@ -87,7 +96,11 @@ def test_every_window_counts_each_event_once_whenever_it_came(windows_ms: tuple[
         for at_ms in rng.integers(max(mark - 9_000, 0), mark + 2_000, 4).tolist():
             given.append((at_ms, int(rng.integers(1, 9))))
             assert line.give(*given[-1]) == 0
+            if rests:
+                line.write()
         line.close(mark)
+        if rests:
+            line.write()
     line.close(32_000)
     line.close(40_000)
     for length in windows_ms:
@@ -136,6 +149,18 @@ def test_a_record_processed_again_is_skipped_where_it_is_in() -> None:
     line.intervals.add(key(5_000, 0), [of(3)], 7)
     line.intervals.add(key(5_000, 5_000), [of(3)], 7)
     assert (line.events(5_000), line.events(5_000, 5_000)) == (3, 3)
+
+
+def test_panes_that_rest_go_on_resting_when_their_window_takes_them_in() -> None:
+    line = Line(5_000)
+    for at_ms in range(0, 5_000, 1_000):
+        line.give(at_ms, 1)
+        line.close(at_ms + 1_000)
+        line.write()
+    # The first one went in alone; the last one is at hand.
+    panes = [line.intervals.held[key(1_000, at_ms)] for at_ms in range(1_000, 4_000, 1_000)]
+    assert line.events(5_000) == 5
+    assert all(pane.packed() is not None for pane in panes)
 
 
 def test_what_waits_is_bounded() -> None:
