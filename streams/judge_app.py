@@ -164,6 +164,8 @@ class JudgeAgent:
             )
 
     async def _publish(self, partition: int, number: int, outputs: Outputs) -> None:
+        if outputs.empty:  # most records are deltas of open panes
+            return
         sent: list[Awaitable[object]] = []
         for reference in outputs.learnt:
             self._book.put(reference)

@@ -23,3 +23,8 @@ class Outputs:
     learnt: list[Reference] = field(default_factory=list)
     told: dict[Release, list[Finding]] = field(default_factory=dict)
     late: int = 0
+
+    @property
+    def empty(self) -> bool:
+        """Whether there is nothing to publish."""
+        return not (self.windows or self.findings or self.verdicts or self.learnt)
