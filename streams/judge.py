@@ -78,7 +78,7 @@ class ModelJudge:
         self._settings = settings
         self._reference_by_id = reference_by_id
         self._kernels = kernels
-        self._standings = Standings(state.standings, settings.judge, settings.time.windows_ms[0])
+        self.standings = Standings(state.standings, settings.judge, settings.time.windows_ms[0])
         self._pairs = Pairs(state, settings.evidence.paired, settings.time.pane_ms)
         # A pane that is a window too can still be corrected: then nothing may be folded later.
         time = settings.time
@@ -167,7 +167,7 @@ class ModelJudge:
         decide_all(
             self.state,
             self._settings.judge,
-            self._standings,
+            self.standings,
             self.evidence,
             self._time.pane_ms,
             progress.wall_ms,
@@ -323,7 +323,7 @@ class ModelJudge:
         for findings in judge_all(thresholds, asked, made.windows if made else None):
             outputs.findings += findings
             if thresholds.limits:
-                self._standings.enter(findings)
+                self.standings.enter(findings)
         for key, place in places.items():
             shown = shown_block(held[key], reference)
             # A row for each reference in the window: together they hold every event.
@@ -344,11 +344,11 @@ class ModelJudge:
         window = self.intervals.held[key]
         drift = self.evidence.drift_findings(place.release, key.segment, window, place)
         outputs.findings += drift
-        self._standings.enter(drift)
+        self.standings.enter(drift)
         stream = Stream(key.version, key.role, key.segment)
         online = self.evidence.online_findings(stream, window, place)
         outputs.findings += online
-        self._standings.enter(online)
+        self.standings.enter(online)
         if key.segment == ALL and key.version != OTHER:
             self.evidence.canary_verdict(key.version, key.role)
             told = self.evidence.canary_findings(key.version, key.role, place)
@@ -357,7 +357,7 @@ class ModelJudge:
         if key.segment == ALL and key.role is Role.SHADOW and production is not None:
             pairs = self._pairs.findings(place, production)
             outputs.findings += pairs
-            self._standings.enter(pairs)
+            self.standings.enter(pairs)
 
     def _learn(
         self,
@@ -391,5 +391,5 @@ class ModelJudge:
                 return
 
     def _forget(self, version: str, role: Role) -> None:
-        self._standings.forget(version, role)
+        self.standings.forget(version, role)
         self.evidence.forget(version, role)

@@ -179,7 +179,7 @@ class JudgeState:
         if again:
             for model, judge in self.judges(partition).items():
                 interrupt(judge.state.gaps, judge.state.topics, times.of, topic)
-                state = encode_state(judge.state)
+                state = encode_state(judge.state, judge.standings.packed())
                 await acknowledged([self._models.put(partition, model.encode(), state)])
             times.remade += 1
         times.topic_id = topic_id
@@ -237,7 +237,7 @@ class JudgeState:
         reached("judge.intervals")
         judge.state.applied = offset
         if judge.touched:
-            state = encode_state(judge.state)
+            state = encode_state(judge.state, judge.standings.packed())
             await acknowledged([self._models.put(partition, model.encode(), state)])
         if judge.evidence.due():
             await self._write_evidence(partition, judge)

@@ -180,6 +180,15 @@ class _StateRecord(msgspec.Struct):
     revisions: list[tuple[int, int, int]]
 
 
+class _WrittenState(msgspec.Struct):
+    """The same with standings that have been encoded."""
+
+    state: ModelState
+    releases: list[tuple[str, Role, ReleaseTrack]]
+    standings: msgspec.Raw
+    revisions: list[tuple[int, int, int]]
+
+
 def encode_interval(interval: Interval) -> bytes:
     blocks = [
         (reference, _columns(block.layout), pack(block))
@@ -221,13 +230,19 @@ def decode_delta_key(value: bytes) -> tuple[str, int]:
     return msgspec.msgpack.decode(value, type=tuple[str, int])
 
 
-def encode_state(state: ModelState) -> bytes:
+def encode_standings(standings: Mapping[StandingKey, Standing]) -> msgspec.Raw:
+    """The part of :func:`encode_state` that is largest and changes least."""
+    return msgspec.Raw(msgspec.msgpack.encode(list(standings.items())))
+
+
+def encode_state(state: ModelState, standings: msgspec.Raw | None = None) -> bytes:
+    """``standings``: those of ``state``, where they have been encoded before."""
     bare = msgspec.structs.replace(state, releases={}, standings={}, revisions={})
     return msgspec.msgpack.encode(
-        _StateRecord(
+        _WrittenState(
             bare,
             [(version, role, track) for (version, role), track in state.releases.items()],
-            list(state.standings.items()),
+            standings if standings is not None else encode_standings(state.standings),
             [(length, start, n) for (length, start), n in state.revisions.items()],
         )
     )

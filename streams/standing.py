@@ -21,6 +21,8 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import ClassVar
 
+import msgspec
+
 from detectors.canary_verdict import CanaryVerdict
 from detectors.column_figures import QUANTILES, quantiles_of
 from detectors.finding import Finding, Outcome
@@ -29,7 +31,13 @@ from detectors.limits import LATENCY
 from detectors.release import ALL, OTHER, Release, Role
 from detectors.summary import Summaries
 from detectors.verdict import Status
-from streams.model_state import IntervalKey, ReleaseTrack, Standing, StandingKey
+from streams.model_state import (
+    IntervalKey,
+    ReleaseTrack,
+    Standing,
+    StandingKey,
+    encode_standings,
+)
 from streams.timeline import DAY, MINUTE
 
 MOST_FINDINGS = 10
@@ -90,6 +98,13 @@ class Standings:
         self._standings = standings
         self._settings = settings
         self._shortest_ms = shortest_ms
+        self._packed: msgspec.Raw | None = None
+
+    def packed(self) -> msgspec.Raw:
+        """As they are stored. They change when windows close, and are written with every pane."""
+        if self._packed is None:
+            self._packed = encode_standings(self._standings)
+        return self._packed
 
     def enter(self, findings: Iterable[Finding]) -> None:
         """Take in the findings of a window; a correction of an old window changes nothing here."""
@@ -113,10 +128,12 @@ class Standings:
             if finding.outcome is not Outcome.INSUFFICIENT:
                 fails = (fails << 1 | (finding.outcome is Outcome.FAIL)) & 0x3FFF_FFFF
             self._standings[key] = Standing(fails, finding)
+            self._packed = None
 
     def forget(self, version: str, role: Role) -> None:
         for key in [key for key in self._standings if key[:2] == (version, role)]:
             del self._standings[key]
+            self._packed = None
 
     def of(self, release: Release, now_ms: int) -> list[Standing]:
         """Those of one release that are not outdated: a window speaks until the next two of its

@@ -102,6 +102,29 @@ def test_state_and_intervals_survive_being_written_down() -> None:
         assert encode_interval(decode_interval(blob, lambda *_, of=block: of.layout)) == blob
 
 
+def test_the_state_is_written_with_the_standings_that_there_are() -> None:
+    bench = Bench()
+    written = []
+
+    def write() -> None:
+        judge = bench.judge
+        written.append(encode_state(judge.state, judge.standings.packed()))
+        assert written[-1] == encode_state(judge.state)
+
+    for at, canary in ((0, 1.0), (5_000, 0.0), (10_000, None)):
+        bench.window(canary, at)
+        write()
+        bench.give(events(at + 5_000, 7))
+        write()
+    assert {key[0] for key in decode_state(written[-1]).standings} == {"2"}
+    bench.wall_ms += 500_000
+    bench.give(events(15_000))
+    bench.wall_ms += 200_000
+    bench.clock(20_000)  # the canary is not heard of any more
+    write()
+    assert not decode_state(written[-1]).standings
+
+
 def test_releases_beyond_the_cap_are_kept_under_the_name_they_were_admitted_by() -> None:
     bench = Bench()
     for number in range(MAX_RELEASES + 3):
