@@ -37,10 +37,10 @@ Indices = NDArray[np.int64]
 
 ROUNDING = 64 * float(np.finfo(np.float64).eps)
 """Twice that of the plain form: sums are taken in other orders."""
-_CONVERGED = 1e-9
-_NEWTON_STEPS = 20
-_UPPER_STEPS = 2
-_MOST_STEP = 2.0
+CONVERGED = 1e-9
+NEWTON_STEPS = 20
+UPPER_STEPS = 2
+MOST_STEP = 2.0
 ROWS = 1 + len(SHIFTS)
 
 
@@ -115,7 +115,7 @@ def _tight_range(inside: Floats, n: Floats, total: Floats, bet: Floats, tilt: Fl
         - _log_binomial_at_mean(n, total)
         + ROUNDING * total * (1.0 + np.abs(bet))
     )
-    return np.where(np.isfinite(found) & (miss <= _CONVERGED * n), found, np.inf)
+    return np.where(np.isfinite(found) & (miss <= CONVERGED * n), found, np.inf)
 
 
 def _two_cells(
@@ -226,26 +226,26 @@ def _tight_shifts(
 
     def moved(log_z: Floats, miss: Floats, variance: Floats) -> Floats:
         step = miss / np.maximum(variance, 1e-300)
-        return log_z - np.minimum(np.maximum(step, -_MOST_STEP), _MOST_STEP)
+        return log_z - np.minimum(np.maximum(step, -MOST_STEP), MOST_STEP)
 
     def terms(log_z: Floats, rows: Floats) -> Floats:
         weighed = np.log1p(rows * np.exp(log_z).take(level_of, axis=1)) * counts
         return np.add.reduceat(weighed, starts, axis=1) - n * log_z
 
     log_z = np.log(n / (total - n)) - logs
-    for _ in range(_UPPER_STEPS):
+    for _ in range(UPPER_STEPS):
         log_z = moved(log_z, *towards(log_z, weights))
     _, variance = towards(log_z, weights)
     upper = terms(log_z, weights) + np.log(special.i0e(np.maximum(variance, 0.0)))
     tilts, tilt_z = weights[::ROWS], log_z[::ROWS]
     miss, variance = towards(tilt_z, tilts)
-    for _ in range(_NEWTON_STEPS):
-        if bool((np.abs(miss) <= _CONVERGED * n).all()):
+    for _ in range(NEWTON_STEPS):
+        if bool((np.abs(miss) <= CONVERGED * n).all()):
             break
         tilt_z = moved(tilt_z, miss, variance)
         miss, variance = towards(tilt_z, tilts)
     lower = terms(tilt_z, tilts) + _log_binomial_at_mean(n, total)
-    lower = np.where(np.abs(miss) <= _CONVERGED * n, lower, -np.inf)
+    lower = np.where(np.abs(miss) <= CONVERGED * n, lower, -np.inf)
     largest = bets.largest[:, chosen]
     largest = np.maximum(largest[:ROWS], largest[ROWS:])
     slack = ROUNDING * total * (1.0 + np.concatenate((largest, largest)))

@@ -24,8 +24,9 @@ from scipy import special
 from detectors.answer_kernels import AnswerKernels
 from detectors.arm_variance import ArmVariance
 from detectors.canary_book import Book
+from detectors.canary_bounds import BoundKernels, tight_bounds
 from detectors.canary_counts import ArmCounts
-from detectors.canary_evidence import ROWS, log_e_values
+from detectors.canary_evidence import ROWS
 from detectors.canary_ledger import Ledger, Tallies
 from detectors.canary_reading import ReadingKernels
 from detectors.canary_rules import CanarySettings
@@ -43,6 +44,8 @@ Flags = NDArray[np.bool_]
 _AT_ONCE = math.log(AT_ONCE)
 _NONE = np.zeros(0), np.zeros(0)
 """Taught by no A/A period."""
+_UNBOUND = np.zeros((0, 0)), np.zeros((0, 0, 0))
+"""Where no canary has much of a pane."""
 _dispersion, _tallies, _sequences = (
     attrgetter(*(one.name for one in fields(group))) for group in (Dispersion, Tallies, Sequences)
 )
@@ -51,14 +54,16 @@ _dispersion, _tallies, _sequences = (
 @dataclass(frozen=True, slots=True)
 class CanaryKernels:
     """The functions of :mod:`detectors.compiled_canary`, compiled, in its order; ``reading``: what
-    comes before them, ``answers``: what is asked of a ledger that panes were entered in."""
+    comes before them, ``bounds``: what comes between them where a canary has much of a pane,
+    ``answers``: what is asked of a ledger that panes were entered in."""
 
     answers: AnswerKernels
     reading: ReadingKernels
+    bounds: BoundKernels
     tell: Callable[..., None]
     excuse: Callable[..., None]
     tolerate: Callable[..., None]
-    stake: Callable[..., bool]
+    stake: Callable[..., int]
     earn: Callable[..., None]
     put_in: Callable[..., None]
     settle: Callable[..., None]
@@ -73,6 +78,7 @@ class _Tables(NamedTuple):
     rates: tuple[Any, ...]
     ranges: tuple[Any, ...]
     levels: tuple[Any, ...]
+    largest: Floats
     stakes: tuple[Any, ...]
     shifts: tuple[Any, ...]
     ends: tuple[Any, ...]
@@ -94,6 +100,7 @@ def _tables_of(book: Book) -> _Tables:
         kernel_arrays(book.margin[cast.rates], book.floor[cast.rates]),
         kernel_arrays(*of_ranges, ranges.tilt, ranges.sign, ranges.log_factor, ranges.magnitude),
         kernel_arrays(levels, shifts.cells, shifts.starts, shifts.weights),
+        np.maximum(shifts.largest[:ROWS], shifts.largest[ROWS:]),
         kernel_arrays(
             *(ends.level, ends.place, ends.cells, ends.weights, ends.starts, ends.on, ends.gain),
         ),
@@ -159,7 +166,7 @@ def entered_by(
             (counts, upto, first, bet_on, rate, factor, fresh),
         )
         rate_tilt = _rate_tilt(kernels, tables, rate, float(settings.host_effect))
-        log_e = _log_e(kernels, tables, book, arms.cells, upto, counts, first, rate_tilt, logs)
+        log_e = log_e_by(kernels, book, arms.cells, upto, counts, first, rate_tilt, logs)
         wealth = _stepped(
             kernels, tables, book, old, log_e, factor, fresh, bet_on, start_ms, settings.burst
         )
@@ -190,9 +197,8 @@ def _rate_tilt(kernels: CanaryKernels, tables: _Tables, rate: Floats, host: floa
     return np.log(odds, out=odds)
 
 
-def _log_e(
+def log_e_by(
     kernels: CanaryKernels,
-    tables: _Tables,
     book: Book,
     cells: Counts,
     upto: Counts,
@@ -201,15 +207,18 @@ def _log_e(
     rate_tilt: Floats,
     logs: Floats,
 ) -> Floats:
-    """:func:`detectors.canary_evidence.log_e_values`. ``logs``: room for sums, and behind them the
-    new money, of which the logarithm is left there."""
+    """:func:`detectors.canary_evidence.log_e_values` of releases that have a row each, [P, B].
+    ``counts``: of both arms, [2, P, M]; ``logs``: room for sums over levels, [P * 2 * ROWS * L],
+    and whatever else stands behind it, of which the logarithm is left there. Numpy is not to warn
+    of what is infinite or not a number."""
+    tables = _tables_of(book)
     releases, ranges = cells.shape[1], len(book.ranges.owner)
     # What ln(1 + x) is taken of stands in one piece.
     bets = 2 * releases * ranges
     terms = np.empty(bets + releases * len(book.ends.on))
     on_ranges = terms[:bets].reshape(2, releases, ranges)
-    share = np.empty((releases, ranges))
-    tight = kernels.stake(
+    share, chosen = np.empty((releases, ranges)), np.empty(releases, np.int64)
+    many = kernels.stake(
         tables.ranges,
         tables.levels,
         tables.stakes,
@@ -221,11 +230,13 @@ def _log_e(
         terms[bets:],
         share,
         logs,
+        chosen,
     )
     np.log(logs, out=logs)
-    if tight:
-        n, m = counts
-        return log_e_values(book, cells, upto, n, m, first, rate_tilt)
+    bounds = _UNBOUND
+    if many:
+        of = tables.ranges, tables.levels, tables.largest, chosen[:many]
+        bounds = tight_bounds(kernels.bounds, *of, cells, upto, counts, on_ranges, logs)
     np.expm1(on_ranges, out=on_ranges)
     on_ranges *= share
     np.log1p(terms, out=terms)
@@ -242,6 +253,7 @@ def _log_e(
         on_ranges,
         terms[bets:],
         logs,
+        bounds,
         log_e,
     )
     return log_e

@@ -24,6 +24,7 @@ from detectors.compiled_canary_bets import (
     tolerate,
     total,
 )
+from detectors.compiled_canary_bounds import compile_bounds
 from detectors.compiled_canary_pane import tell
 from detectors.compiled_parts import entry, sums_like_numpy
 from detectors.compiled_reading import compile_reading
@@ -77,6 +78,7 @@ def compile_canary(*, cache: bool) -> CanaryKernels:
             _F1,
             _F2,
             _F1,
+            _I1,
         ),
         earn: (
             ranges,
@@ -90,6 +92,7 @@ def compile_canary(*, cache: bool) -> CanaryKernels:
             _F3,
             _F1,
             _F1,
+            _tuple(_F2, _F3),
             _F2,
         ),
         put_in: (
@@ -119,9 +122,14 @@ def compile_canary(*, cache: bool) -> CanaryKernels:
             _tuple(_I2, _F2, _F2, _I2),
         ),
     }
-    gives = {stake: "boolean", close: "boolean"}
+    gives = {stake: "int64", close: "boolean"}
     made = (
         entry(function, f"{gives.get(function, 'void')}({', '.join(types)})", cache)
         for function, types in signatures.items()
     )
-    return CanaryKernels(compile_answers(cache=cache), compile_reading(cache=cache), *made)
+    return CanaryKernels(
+        compile_answers(cache=cache),
+        compile_reading(cache=cache),
+        compile_bounds(cache=cache),
+        *made,
+    )

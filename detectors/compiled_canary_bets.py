@@ -89,14 +89,16 @@ def stake(
     gains: Any,
     share: Any,
     sums: Any,
+    chosen: Any,
 ) -> Any:
     """What logarithms are taken of to settle bets. ``bets``: logarithms of bet and of tilt of those
     on ranges, [2, P, R], and the ``share`` that each range has, [P, R]; ``gains`` of those on ends,
-    [P * E]; ``sums`` over levels, [P * rows * L]. Returns whether a canary has so much of any part
-    that the tighter bound is to be tried."""
+    [P * E]; ``sums`` over levels, [P * rows * L]. ``chosen``, [P]: filled with the releases whose
+    canary has so much of any part that the tighter bound is to be tried; returns how many."""
     owner, first, stop, rate_of, tilt, sign, log_factor, _ = ranges
-    tight = False
+    many = 0
     for p in range(cells.shape[1]):
+        tight = False
         for r in range(owner.size):
             i = owner[r]
             events = larger(np.float64(n[0, p, i] + n[1, p, i]), 1.0)
@@ -109,7 +111,10 @@ def stake(
             bets[0, p, r] = tilted + log_factor[r]
             bets[1, p, r] = tilted
         tight |= _sum_levels(levels, ends, (cells, n), p, sums, gains)
-    return tight
+        if tight:
+            chosen[many] = p
+            many += 1
+    return many
 
 
 def earn(
@@ -124,13 +129,16 @@ def earn(
     bets: Any,
     gains: Any,
     logs: Any,
+    bounds: Any,
     log_e: Any,
 ) -> None:
-    """Logarithms of e-values, ``log_e`` [P, B], of canaries that have little of the pane. ``bets``,
-    ``gains``: by now ln(1 + share * expm1(...)) and ln(1 + ...); ``logs``: of sums."""
+    """Logarithms of e-values, ``log_e`` [P, B]. ``bets``, ``gains``: by now ln(1 + share *
+    expm1(...)) and ln(1 + ...); ``logs``: of sums; ``bounds``: tighter ones of what is owed on
+    ranges, [P, R], and on shifts, [P, rows, L], or of no size if no canary has much of the pane."""
     owner, begins, stop, rate_of, _, _, log_factor, magnitude = ranges
     part_of, place, shift, shift_magnitude, level_of, levels = shifts
     on, end_part, end_first, end_stop, end_factor, end_magnitude = ends
+    on_ranges, on_shifts = bounds
     rows = 2 * ROWS
     count = owner.size + part_of.size + on.size
     found = np.empty(count)
@@ -138,6 +146,8 @@ def earn(
         for r in range(owner.size):
             ours = np.float64(n[0, p, owner[r]])
             fair = (bets[0, p, r] - bets[1, p, r]) * ours
+            if on_ranges.size:
+                fair = smaller(fair, on_ranges[p, r])
             drawn = np.float64(upto[0, p, stop[r]] - upto[0, p, begins[r]])
             by_rate = rate_tilt[p, rate_of[r]] if rate_of[r] < rate_tilt.shape[1] else 0.0
             found[r] = log_factor[r] * drawn - fair - (magnitude[r] + by_rate) * (ROUNDING * ours)
@@ -147,6 +157,8 @@ def earn(
             row, level = place[s] // levels, place[s] % levels
             plain = logs[base + (row // ROWS) * ROWS * levels + level]
             owed = (logs[base + place[s]] - plain) * np.float64(n[0, p, level_of[level]])
+            if on_shifts.size:
+                owed = smaller(owed, on_shifts[p, row, level])
             won = shift[s] * first[p, part_of[s]] - owed
             found[owner.size + s] = won - ROUNDING * shift_magnitude[s] * ours
         for e in range(on.size):

@@ -223,11 +223,11 @@ def test_kernels_say_of_constants_what_the_plain_form_does(
     assert levels == [Answer.CONSTANT]
 
 
-@pytest.mark.parametrize(("rows", "earned"), [(30, 1), (300, 0)])
-def test_kernels_settle_the_bets_of_canaries_with_little_traffic(
-    kernels: CanaryKernels, rows: int, earned: int
+@pytest.mark.parametrize("rows", [30, 300])
+def test_kernels_settle_the_bets_of_canaries_with_much_traffic_and_with_little(
+    kernels: CanaryKernels, rows: int
 ) -> None:
-    """Else equal bits would say nothing of half of them."""
+    """Else equal bits would say nothing of them."""
     calls = []
 
     def earn(*given: object) -> None:
@@ -238,4 +238,4 @@ def test_kernels_settle_the_bets_of_canaries_with_little_traffic(
     normal, production = arm(generator, 5_000, 0.0, 0.01), arm(generator, 600, 0.0, 0.01)
     pane = ArmsPane(0, 1000, arm(generator, rows, 0.0, 0.01), production, normal)
     step_all([CanaryState()], SETTINGS, [pane], kernels=replace(kernels, earn=earn))
-    assert len(calls) == earned
+    assert len(calls) == 1

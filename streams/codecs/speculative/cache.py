@@ -27,6 +27,7 @@ _OTHER_SOURCES = (
     "detectors/compiled_answers.py",
     "detectors/compiled_canary.py",
     "detectors/compiled_canary_bets.py",
+    "detectors/compiled_canary_bounds.py",
     "detectors/compiled_canary_pane.py",
     "detectors/compiled_drift.py",
     "detectors/compiled_parts.py",

@@ -1,0 +1,131 @@
+"""The tighter bound of what bets on canaries are owed, with compiled kernels: what is done between
+them, and what they need.
+
+As :mod:`detectors.canary_kernels`, to the last bit the same as :mod:`detectors.canary_evidence`
+without them; for all releases of a pane whose canaries have much of it at once.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+from scipy import special
+
+from detectors.canary_evidence import CONVERGED, NEWTON_STEPS, ROWS, UPPER_STEPS
+
+Floats = NDArray[np.float64]
+Counts = NDArray[np.int64]
+Indices = NDArray[np.int64]
+
+_UNBOUND = -1.0
+"""No mean is as near as that: all of them move."""
+
+
+@dataclass(frozen=True, slots=True)
+class BoundKernels:
+    """The functions of :mod:`detectors.compiled_canary_bounds`, compiled, in its order."""
+
+    split: Callable[..., bool]
+    begin: Callable[..., None]
+    approach: Callable[..., bool]
+    weigh: Callable[..., None]
+    bound: Callable[..., None]
+
+
+def tight_bounds(
+    kernels: BoundKernels,
+    ranges: tuple[Any, ...],
+    levels: tuple[Any, ...],
+    largest: Floats,
+    chosen: Indices,
+    cells: Counts,
+    upto: Counts,
+    counts: Counts,
+    bets: Floats,
+    sums: Floats,
+) -> tuple[Floats, Floats]:
+    """Upper bounds of what is owed for bets on ranges, [P, R], and for the shifts of levels,
+    [P, rows, L]; infinity where none was found.
+
+    ``ranges``, ``levels``: of the book, as kernels read it; ``largest``: of the logarithms in its
+    shifts, of either sign, [rows / 2, L]; ``chosen``: the releases that have bounds, [K];
+    ``cells``, ``upto``, ``counts``: of both arms, as in
+    :func:`detectors.canary_evidence.log_e_values`; ``bets``: logarithms of bet and of tilt on
+    ranges, [2, P, R]; ``sums``: logarithms of sums over levels, [P * rows * L] and more. Numpy is
+    not to warn of what is infinite or not a number."""
+    many, (_, releases, parts) = len(chosen), counts.shape
+    on_ranges = np.full(bets.shape[1:], np.inf)
+    by_range = many, bets.shape[2]
+    # What logarithms are taken of stands in one piece.
+    logs = np.empty(many * 5 * parts + 2 * many * bets.shape[2])
+    of_parts = logs[: many * 5 * parts].reshape(many, 5, parts), np.empty((many, 3, parts))
+    zs = logs[many * 5 * parts :].reshape(2, *by_range)
+    two = zs, np.empty((2, 2, *by_range)), np.empty(by_range), np.empty(by_range)
+    tight = np.empty((many, parts), np.bool_)
+    if kernels.split(ranges, chosen, counts, upto, np.exp(bets), tight, of_parts, two):
+        special.gammaln(of_parts[1], out=of_parts[1])
+    np.log(logs, out=logs)
+    np.log1p(two[1], out=two[1])
+    np.log(special.i0e(two[2], out=two[2]), out=two[2])
+    rows, width = levels[3].shape
+    by_level = many, rows, len(levels[0])
+    at_mean, pooled, log_z = np.empty((many, parts)), np.empty((many, width)), np.empty(by_level)
+    kernels.begin(
+        ranges,
+        levels,
+        (cells, upto, counts),
+        chosen,
+        tight,
+        of_parts,
+        two,
+        bets,
+        sums,
+        on_ranges,
+        at_mean,
+        pooled,
+        log_z,
+    )
+    on_shifts = np.full((releases, *by_level[1:]), np.inf)
+    if by_level[2]:
+        pane = chosen, counts, tight, pooled
+        _bound_shifts(kernels, levels, largest, pane, at_mean, log_z, on_shifts)
+    return on_ranges, on_shifts
+
+
+def _bound_shifts(
+    kernels: BoundKernels,
+    levels: tuple[Any, ...],
+    largest: Floats,
+    pane: tuple[Any, ...],
+    at_mean: Floats,
+    log_z: Floats,
+    on_shifts: Floats,
+) -> None:
+    moving = np.ones(len(log_z), np.bool_)
+    powers, variance, miss = np.empty((3, *log_z.shape))
+    for step in range(UPPER_STEPS + 1):
+        np.exp(log_z, out=powers)
+        moves = step < UPPER_STEPS
+        kernels.approach(
+            *(levels, 1, _UNBOUND, moves, pane, moving, powers, log_z, variance, miss),
+        )
+    # The tilts go on until they are there.
+    tilt_z = log_z[:, ::ROWS].copy()
+    tilt_powers, tilt_variance, tilt_miss = np.empty((3, *tilt_z.shape))
+    for step in range(NEWTON_STEPS + 1):
+        np.exp(tilt_z, out=tilt_powers)
+        moves, at = step < NEWTON_STEPS, (tilt_powers, tilt_z, tilt_variance, tilt_miss)
+        if not kernels.approach(levels, ROWS, CONVERGED, moves, pane, moving, *at):
+            break
+    raised = np.empty((len(log_z), log_z.shape[1] + 2, pane[3].shape[1]))
+    kernels.weigh(levels, pane, powers, tilt_powers, variance, raised)
+    np.log1p(raised, out=raised)
+    np.log(special.i0e(variance, out=variance), out=variance)
+    kernels.bound(
+        *(levels, largest, pane, at_mean, (log_z, variance), (tilt_z, tilt_miss), raised),
+        on_shifts,
+    )
