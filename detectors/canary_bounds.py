@@ -47,9 +47,9 @@ def tight_bounds(
     counts: Counts,
     bets: Floats,
     sums: Floats,
-) -> tuple[Floats, Floats]:
-    """Upper bounds of what is owed for bets on ranges, [P, R], and for the shifts of levels,
-    [P, rows, L]; infinity where none was found.
+) -> Floats:
+    """Upper bounds of what is owed for bets on ranges and, behind them, for the shifts of levels,
+    [P, R + rows * L]; infinity where none was found.
 
     ``ranges``, ``levels``: of the book, as kernels read it; ``largest``: of the logarithms in its
     shifts, of either sign, [rows / 2, L]; ``chosen``: the releases that have bounds, [K];
@@ -58,7 +58,6 @@ def tight_bounds(
     ranges, [2, P, R]; ``sums``: logarithms of sums over levels, [P * rows * L] and more. Numpy is
     not to warn of what is infinite or not a number."""
     many, (_, releases, parts) = len(chosen), counts.shape
-    on_ranges = np.full(bets.shape[1:], np.inf)
     by_range = many, bets.shape[2]
     # What logarithms are taken of stands in one piece.
     logs = np.empty(many * 5 * parts + 2 * many * bets.shape[2])
@@ -73,6 +72,8 @@ def tight_bounds(
     np.log(special.i0e(two[2], out=two[2]), out=two[2])
     rows, width = levels[3].shape
     by_level = many, rows, len(levels[0])
+    bounds = np.empty((releases, bets.shape[2] + rows * by_level[2]))
+    bounds.fill(np.inf)
     at_mean, pooled, log_z = np.empty((many, parts)), np.empty((many, width)), np.empty(by_level)
     kernels.begin(
         ranges,
@@ -84,16 +85,15 @@ def tight_bounds(
         two,
         bets,
         sums,
-        on_ranges,
+        bounds,
         at_mean,
         pooled,
         log_z,
     )
-    on_shifts = np.full((releases, *by_level[1:]), np.inf)
     if by_level[2]:
         pane = chosen, counts, tight, pooled
-        _bound_shifts(kernels, levels, largest, pane, at_mean, log_z, on_shifts)
-    return on_ranges, on_shifts
+        _bound_shifts(kernels, levels, largest, pane, at_mean, log_z, bounds)
+    return bounds
 
 
 def _bound_shifts(
@@ -103,7 +103,7 @@ def _bound_shifts(
     pane: tuple[Any, ...],
     at_mean: Floats,
     log_z: Floats,
-    on_shifts: Floats,
+    bounds: Floats,
 ) -> None:
     moving = np.ones(len(log_z), np.bool_)
     powers, variance, miss = np.empty((3, *log_z.shape))
@@ -125,7 +125,5 @@ def _bound_shifts(
     kernels.weigh(levels, pane, powers, tilt_powers, variance, raised)
     np.log1p(raised, out=raised)
     np.log(special.i0e(variance, out=variance), out=variance)
-    kernels.bound(
-        *(levels, largest, pane, at_mean, (log_z, variance), (tilt_z, tilt_miss), raised),
-        on_shifts,
-    )
+    found = (log_z, variance), (tilt_z, tilt_miss)
+    kernels.bound(levels, largest, pane, at_mean, *found, raised, bounds)

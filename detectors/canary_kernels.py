@@ -44,7 +44,7 @@ Flags = NDArray[np.bool_]
 _AT_ONCE = math.log(AT_ONCE)
 _NONE = np.zeros(0), np.zeros(0)
 """Taught by no A/A period."""
-_UNBOUND = np.zeros((0, 0)), np.zeros((0, 0, 0))
+_UNBOUND = np.zeros((0, 0))
 """Where no canary has much of a pane."""
 _dispersion, _tallies, _sequences = (
     attrgetter(*(one.name for one in fields(group))) for group in (Dispersion, Tallies, Sequences)

@@ -92,7 +92,7 @@ def compile_canary(*, cache: bool) -> CanaryKernels:
             _F3,
             _F1,
             _F1,
-            _tuple(_F2, _F3),
+            _F2,
             _F2,
         ),
         put_in: (

@@ -134,11 +134,11 @@ def earn(
 ) -> None:
     """Logarithms of e-values, ``log_e`` [P, B]. ``bets``, ``gains``: by now ln(1 + share *
     expm1(...)) and ln(1 + ...); ``logs``: of sums; ``bounds``: tighter ones of what is owed on
-    ranges, [P, R], and on shifts, [P, rows, L], or of no size if no canary has much of the pane."""
+    ranges and behind them on shifts, [P, R + rows * L], or none if no canary has much of the
+    pane."""
     owner, begins, stop, rate_of, _, _, log_factor, magnitude = ranges
     part_of, place, shift, shift_magnitude, level_of, levels = shifts
     on, end_part, end_first, end_stop, end_factor, end_magnitude = ends
-    on_ranges, on_shifts = bounds
     rows = 2 * ROWS
     count = owner.size + part_of.size + on.size
     found = np.empty(count)
@@ -146,8 +146,8 @@ def earn(
         for r in range(owner.size):
             ours = np.float64(n[0, p, owner[r]])
             fair = (bets[0, p, r] - bets[1, p, r]) * ours
-            if on_ranges.size:
-                fair = smaller(fair, on_ranges[p, r])
+            if bounds.size:
+                fair = smaller(fair, bounds[p, r])
             drawn = np.float64(upto[0, p, stop[r]] - upto[0, p, begins[r]])
             by_rate = rate_tilt[p, rate_of[r]] if rate_of[r] < rate_tilt.shape[1] else 0.0
             found[r] = log_factor[r] * drawn - fair - (magnitude[r] + by_rate) * (ROUNDING * ours)
@@ -157,8 +157,8 @@ def earn(
             row, level = place[s] // levels, place[s] % levels
             plain = logs[base + (row // ROWS) * ROWS * levels + level]
             owed = (logs[base + place[s]] - plain) * np.float64(n[0, p, level_of[level]])
-            if on_shifts.size:
-                owed = smaller(owed, on_shifts[p, row, level])
+            if bounds.size:
+                owed = smaller(owed, bounds[p, owner.size + place[s]])
             won = shift[s] * first[p, part_of[s]] - owed
             found[owner.size + s] = won - ROUNDING * shift_magnitude[s] * ours
         for e in range(on.size):

@@ -119,16 +119,16 @@ def begin(
     two: Any,
     bets: Any,
     sums: Any,
-    on_ranges: Any,
+    bounds: Any,
     at_mean: Any,
     pooled: Any,
     log_z: Any,
 ) -> None:
-    """Bounds ``on_ranges``, [P, R], infinity where they stay as they are; the logarithm of the
-    binomial probability ``at_mean``, [K, M]; and where the search for z begins on levels, [K, rows,
-    L], with their ``pooled`` cells, [K, C]. ``parts``, ``two``: by now logarithms of what
-    :func:`split` left there, and of the scaled Bessel function of variances; ``bets``: logarithms
-    of bet and tilt, [2, P, R]; ``sums``: logarithms of sums over levels."""
+    """The first R of ``bounds``, [P, R + rows * L], which stay infinite where none is found; the
+    logarithm of the binomial probability ``at_mean``, [K, M]; and where the search for z begins on
+    levels, [K, rows, L], with their ``pooled`` cells, [K, C]. ``parts``, ``two``: by now logarithms
+    of what :func:`split` left there, and of the scaled Bessel function of variances; ``bets``:
+    logarithms of bet and tilt, [2, P, R]; ``sums``: logarithms of sums over levels."""
     owner, first, stop, _, _, _, _, _ = ranges
     level_of, cells_of, _, weights = levels
     cells, upto, n = pane
@@ -156,7 +156,7 @@ def begin(
             slack = ROUNDING * events * (1.0 + abs(bets[0, p, r]))
             found = upper + spread[k, r] - lower - at_mean[k, owner[r]] + slack
             if np.isfinite(found) and miss[k, r] <= CONVERGED * ours:
-                on_ranges[p, r] = found
+                bounds[p, r] = found
         for c in range(cells_of.size):
             pooled[k, c] = np.float64(cells[0, p, cells_of[c]] + cells[1, p, cells_of[c]])
         for row in range(rows):
@@ -164,6 +164,25 @@ def begin(
                 at = (p * rows + row) * level_of.size + i
                 known = tight[k, level_of[i]]
                 log_z[k, row, i] = logs[k, 4, level_of[i]] - sums[at] if known else 0.0
+
+
+@part
+def _raise_all(levels: Any, tight: Any, weights: Any, powers: Any, odds: Any) -> None:
+    """z times the weight of each cell; 0 on levels that are passed over."""
+    level_of, _, starts, _ = levels
+    for i in range(level_of.size):
+        power = powers[i] if tight[level_of[i]] else 0.0
+        for c in range(starts[i], starts[i + 1] if i + 1 < level_of.size else weights.size):
+            odds[c] = weights[c] * power
+
+
+@part
+def _draw(odds: Any, pooled: Any, drawn: Any, squares: Any) -> None:
+    """How many of each cell, and those times their share."""
+    for c in range(odds.size):
+        share = odds[c] / (1.0 + odds[c])
+        drawn[c] = share * pooled[c]
+        squares[c] = drawn[c] * share
 
 
 def approach(
@@ -185,24 +204,20 @@ def approach(
     level_of, _, starts, weights = levels
     chosen, n, tight, pooled = pane
     width = weights.shape[1]
-    drawn, squares = np.empty(width), np.empty(width)
+    odds, drawn, squares = np.empty(width), np.empty(width), np.empty(width)
     still = False
     for k in range(chosen.size):
         if not moving[k]:
             continue
         moving[k] = False
         for row in range(log_z.shape[1]):
+            _raise_all(levels, tight[k], weights[row * every], powers[k, row], odds)
+            _draw(odds, pooled[k], drawn, squares)
             for i in range(level_of.size):
                 if not tight[k, level_of[i]]:
                     continue
                 ours = np.float64(n[0, chosen[k], level_of[i]])
                 stop = starts[i + 1] if i + 1 < level_of.size else width
-                power = powers[k, row, i]
-                for c in range(starts[i], stop):
-                    odds = weights[row * every, c] * power
-                    odds = odds / (1.0 + odds)
-                    drawn[c] = odds * pooled[k, c]
-                    squares[c] = drawn[c] * odds
                 mean = added(drawn, starts[i], stop - starts[i])
                 variance[k, row, i] = mean - added(squares, starts[i], stop - starts[i])
                 miss[k, row, i] = mean - ours
@@ -222,20 +237,18 @@ def weigh(
 ) -> None:
     """What ln(1 + x) is taken of: z times the weights of all rows, and behind them of both tilts,
     [K, rows + 2, C]; and variances that rounding has not made negative."""
-    level_of, _, starts, weights = levels
+    level_of, _, _, weights = levels
     chosen, _, tight, _ = pane
-    rows, width = weights.shape
+    rows = weights.shape[0]
     for k in range(chosen.size):
-        for i in range(level_of.size):
-            known = tight[k, level_of[i]]
-            stop = starts[i + 1] if i + 1 < level_of.size else width
-            for row in range(rows + 2):
-                weight = row if row < rows else (row - rows) * ROWS
-                power = powers[k, row, i] if row < rows else tilt_powers[k, row - rows, i]
-                for c in range(starts[i], stop):
-                    raised[k, row, c] = weights[weight, c] * power if known else 0.0
-                if row < rows:
-                    variance[k, row, i] = larger(variance[k, row, i], 0.0) if known else 0.0
+        for row in range(rows):
+            _raise_all(levels, tight[k], weights[row], powers[k, row], raised[k, row])
+            for i in range(level_of.size):
+                known = tight[k, level_of[i]]
+                variance[k, row, i] = larger(variance[k, row, i], 0.0) if known else 0.0
+        for at in range(2):
+            tilt = weights[at * ROWS]
+            _raise_all(levels, tight[k], tilt, tilt_powers[k, at], raised[k, rows + at])
 
 
 def bound(
@@ -246,41 +259,42 @@ def bound(
     upper: Any,
     tilts: Any,
     raised: Any,
-    on_shifts: Any,
+    bounds: Any,
 ) -> None:
-    """Bounds ``on_shifts``, [P, rows, L], infinity where they stay as they are. ``largest``: of the
-    logarithms in bets, of either sign, [rows / 2, L]; ``upper``: ln z of all rows, and by now the
-    logarithm of the scaled Bessel function of variances; ``tilts``: ln z of both, and by how much
-    their means miss n; ``raised``: by now ln(1 + x)."""
+    """The other ``bounds``. ``largest``: of the logarithms in bets, of either sign, [rows / 2, L];
+    ``upper``: ln z of all rows, and by now the logarithm of the scaled Bessel function of
+    variances; ``tilts``: ln z of both, and by how much their means miss n; ``raised``: by now
+    ln(1 + x)."""
     level_of, _, starts, weights = levels
     chosen, n, tight, pooled = pane
     log_z, spread = upper
     tilt_z, miss = tilts
     rows, width = weights.shape
-    room, lower = np.empty(width), np.empty(2)
+    behind = bounds.shape[1] - rows * level_of.size
+    room, lower = np.empty(width), np.empty((2, level_of.size))
     for k in range(chosen.size):
         p = chosen[k]
-        for i in range(level_of.size):
-            if not tight[k, level_of[i]]:
-                continue
-            ours, events = _events(n, p, level_of[i])
-            stop = starts[i + 1] if i + 1 < level_of.size else width
-            # The tilts first, which stand last.
-            for at in range(rows + 2):
-                row = at - 2 if at >= 2 else rows + at
-                for c in range(starts[i], stop):
-                    room[c] = raised[k, row, c] * pooled[k, c]
+        # The tilts first, which stand last.
+        for at in range(rows + 2):
+            row = at - 2 if at >= 2 else rows + at
+            for c in range(width):
+                room[c] = raised[k, row, c] * pooled[k, c]
+            for i in range(level_of.size):
+                if not tight[k, level_of[i]]:
+                    continue
+                ours, events = _events(n, p, level_of[i])
+                stop = starts[i + 1] if i + 1 < level_of.size else width
                 total = added(room, starts[i], stop - starts[i])
                 if at < 2:
                     known = abs(miss[k, at, i]) <= CONVERGED * ours
                     terms = total - ours * tilt_z[k, at, i] + at_mean[k, level_of[i]]
-                    lower[at] = terms if known else -np.inf
+                    lower[at, i] = terms if known else -np.inf
                     continue
                 terms = total - ours * log_z[k, row, i] + spread[k, row, i]
                 slack = ROUNDING * events * (1.0 + largest[row % ROWS, i])
-                found = terms - lower[row // ROWS] + slack
+                found = terms - lower[row // ROWS, i] + slack
                 if np.isfinite(found):
-                    on_shifts[p, row, i] = found
+                    bounds[p, behind + row * level_of.size + i] = found
 
 
 _I1, _I3 = "int64[::1]", "int64[:,:,::1]"
@@ -306,7 +320,7 @@ def compile_bounds(*, cache: bool) -> BoundKernels:
         ),
         approach: ("boolean", levels, "int64", "float64", "boolean", pane, _B1, *[_F3] * 4),
         weigh: ("void", levels, pane, *[_F3] * 4),
-        bound: ("void", levels, _F2, pane, _F2, pair, pair, _F3, _F3),
+        bound: ("void", levels, _F2, pane, _F2, pair, pair, _F3, _F2),
     }
     return BoundKernels(
         *(

@@ -174,7 +174,7 @@ def test_bounds_are_smaller_than_what_they_bound(kernels: CanaryKernels) -> None
 
     def earn(*args: object) -> None:
         *before, _, log_e = args
-        kernels.earn(*before, (np.zeros((0, 0)), np.zeros((0, 0, 0))), log_e)
+        kernels.earn(*before, np.zeros((0, 0)), log_e)
 
     with np.errstate(all="ignore"):
         (bound,) = log_e_by(kernels, *asked)
