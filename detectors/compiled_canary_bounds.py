@@ -167,13 +167,19 @@ def begin(
 
 
 @part
-def _raise_all(levels: Any, tight: Any, weights: Any, powers: Any, odds: Any) -> None:
-    """z times the weight of each cell; 0 on levels that are passed over."""
-    level_of, _, starts, _ = levels
+def _levels_of_cells(levels: Any) -> Any:
+    level_of, _, starts, weights = levels
+    found = np.empty(weights.shape[1], np.int64)
     for i in range(level_of.size):
-        power = powers[i] if tight[level_of[i]] else 0.0
-        for c in range(starts[i], starts[i + 1] if i + 1 < level_of.size else weights.size):
-            odds[c] = weights[c] * power
+        found[starts[i] : starts[i + 1] if i + 1 < level_of.size else found.size] = i
+    return found
+
+
+@part
+def _raise_all(level: Any, powers: Any, weights: Any, odds: Any) -> None:
+    """z times the weight of each cell. One long run: the compiler does nothing for short ones."""
+    for c in range(odds.size):
+        odds[c] = weights[c] * powers[level[c]]
 
 
 @part
@@ -204,6 +210,7 @@ def approach(
     level_of, _, starts, weights = levels
     chosen, n, tight, pooled = pane
     width = weights.shape[1]
+    level = _levels_of_cells(levels)
     odds, drawn, squares = np.empty(width), np.empty(width), np.empty(width)
     still = False
     for k in range(chosen.size):
@@ -211,7 +218,7 @@ def approach(
             continue
         moving[k] = False
         for row in range(log_z.shape[1]):
-            _raise_all(levels, tight[k], weights[row * every], powers[k, row], odds)
+            _raise_all(level, powers[k, row], weights[row * every], odds)
             _draw(odds, pooled[k], drawn, squares)
             for i in range(level_of.size):
                 if not tight[k, level_of[i]]:
@@ -239,16 +246,16 @@ def weigh(
     [K, rows + 2, C]; and variances that rounding has not made negative."""
     level_of, _, _, weights = levels
     chosen, _, tight, _ = pane
-    rows = weights.shape[0]
+    rows, level = weights.shape[0], _levels_of_cells(levels)
     for k in range(chosen.size):
         for row in range(rows):
-            _raise_all(levels, tight[k], weights[row], powers[k, row], raised[k, row])
+            _raise_all(level, powers[k, row], weights[row], raised[k, row])
             for i in range(level_of.size):
                 known = tight[k, level_of[i]]
                 variance[k, row, i] = larger(variance[k, row, i], 0.0) if known else 0.0
         for at in range(2):
             tilt = weights[at * ROWS]
-            _raise_all(levels, tight[k], tilt, tilt_powers[k, at], raised[k, rows + at])
+            _raise_all(level, tilt_powers[k, at], tilt, raised[k, rows + at])
 
 
 def bound(
