@@ -113,17 +113,17 @@ def _bound_shifts(
         kernels.approach(
             *(levels, 1, _UNBOUND, moves, pane, moving, powers, log_z, variance, miss),
         )
-    # The tilts go on until they are there.
-    tilt_z = log_z[:, ::ROWS].copy()
-    tilt_powers, tilt_variance, tilt_miss = np.empty((3, *tilt_z.shape))
+    # The tilts go on until they are there. Their exponentials go to a fresh array first, as in the
+    # plain form: numpy promises nothing of the last bit where elements are not adjacent.
     for step in range(NEWTON_STEPS + 1):
-        np.exp(tilt_z, out=tilt_powers)
-        moves, at = step < NEWTON_STEPS, (tilt_powers, tilt_z, tilt_variance, tilt_miss)
-        if not kernels.approach(levels, ROWS, CONVERGED, moves, pane, moving, *at):
+        powers[:, ::ROWS] = np.exp(log_z[:, ::ROWS])
+        moves = step < NEWTON_STEPS
+        if not kernels.approach(
+            *(levels, ROWS, CONVERGED, moves, pane, moving, powers, log_z, variance, miss),
+        ):
             break
-    raised = np.empty((len(log_z), log_z.shape[1] + 2, pane[3].shape[1]))
-    kernels.weigh(levels, pane, powers, tilt_powers, variance, raised)
+    raised = np.empty((len(log_z), *levels[3].shape))
+    kernels.weigh(levels, pane, powers, variance, raised)
     np.log1p(raised, out=raised)
     np.log(special.i0e(variance, out=variance), out=variance)
-    found = (log_z, variance), (tilt_z, tilt_miss)
-    kernels.bound(levels, largest, pane, at_mean, *found, raised, bounds)
+    kernels.bound(levels, largest, pane, at_mean, log_z, variance, miss, raised, bounds)

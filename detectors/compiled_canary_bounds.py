@@ -203,13 +203,13 @@ def approach(
     variance: Any,
     miss: Any,
 ) -> Any:
-    """A step of Newton's towards the z at which the mean of S is n, of one in ``every`` row of
-    weights: [K, rows, L]. ``powers``: e to the ``log_z``. ``moving``: the releases that still
-    do, [K], which are those of which a mean misses n by more than ``within`` times n. ``moves``:
+    """A step of Newton's towards the z at which the mean of S is n, in one of ``every`` so many
+    rows of [K, rows, L]. ``powers``: e to the ``log_z``. ``moving``: the releases that still do,
+    [K], which are those of which a mean misses n by more than ``within`` times n. ``moves``:
     whether a step is taken, or only told how far off they are. Returns whether one still moves."""
     level_of, _, starts, weights = levels
     chosen, n, tight, pooled = pane
-    width = weights.shape[1]
+    rows, width = weights.shape
     level = _levels_of_cells(levels)
     odds, drawn, squares = np.empty(width), np.empty(width), np.empty(width)
     still = False
@@ -217,8 +217,8 @@ def approach(
         if not moving[k]:
             continue
         moving[k] = False
-        for row in range(log_z.shape[1]):
-            _raise_all(level, powers[k, row], weights[row * every], odds)
+        for row in range(0, rows, every):
+            _raise_all(level, powers[k, row], weights[row], odds)
             _draw(odds, pooled[k], drawn, squares)
             for i in range(level_of.size):
                 if not tight[k, level_of[i]]:
@@ -230,7 +230,7 @@ def approach(
                 miss[k, row, i] = mean - ours
                 moving[k] |= not (abs(mean - ours) <= within * ours)
         if moves and moving[k]:
-            for row in range(log_z.shape[1]):
+            for row in range(0, rows, every):
                 for i in range(level_of.size):
                     if tight[k, level_of[i]]:
                         step = miss[k, row, i] / larger(variance[k, row, i], 1e-300)
@@ -239,23 +239,18 @@ def approach(
     return still
 
 
-def weigh(
-    levels: Any, pane: Any, powers: Any, tilt_powers: Any, variance: Any, raised: Any
-) -> None:
-    """What ln(1 + x) is taken of: z times the weights of all rows, and behind them of both tilts,
-    [K, rows + 2, C]; and variances that rounding has not made negative."""
+def weigh(levels: Any, pane: Any, powers: Any, variance: Any, raised: Any) -> None:
+    """What ln(1 + x) is taken of: z times the weights, [K, rows, C]; and variances that rounding
+    has not made negative."""
     level_of, _, _, weights = levels
     chosen, _, tight, _ = pane
-    rows, level = weights.shape[0], _levels_of_cells(levels)
+    level = _levels_of_cells(levels)
     for k in range(chosen.size):
-        for row in range(rows):
+        for row in range(weights.shape[0]):
             _raise_all(level, powers[k, row], weights[row], raised[k, row])
             for i in range(level_of.size):
                 known = tight[k, level_of[i]]
                 variance[k, row, i] = larger(variance[k, row, i], 0.0) if known else 0.0
-        for at in range(2):
-            tilt = weights[at * ROWS]
-            _raise_all(level, tilt_powers[k, at], tilt, raised[k, rows + at])
 
 
 def bound(
@@ -263,27 +258,23 @@ def bound(
     largest: Any,
     pane: Any,
     at_mean: Any,
-    upper: Any,
-    tilts: Any,
+    log_z: Any,
+    spread: Any,
+    miss: Any,
     raised: Any,
     bounds: Any,
 ) -> None:
     """The other ``bounds``. ``largest``: of the logarithms in bets, of either sign, [rows / 2, L];
-    ``upper``: ln z of all rows, and by now the logarithm of the scaled Bessel function of
-    variances; ``tilts``: ln z of both, and by how much their means miss n; ``raised``: by now
-    ln(1 + x)."""
+    ``spread``: by now the logarithm of the scaled Bessel function of variances; ``miss``: by how
+    much the tilts' means miss n; ``raised``: by now ln(1 + x)."""
     level_of, _, starts, weights = levels
     chosen, n, tight, pooled = pane
-    log_z, spread = upper
-    tilt_z, miss = tilts
     rows, width = weights.shape
     behind = bounds.shape[1] - rows * level_of.size
-    room, lower = np.empty(width), np.empty((2, level_of.size))
+    room, lower = np.empty(width), np.empty(level_of.size)
     for k in range(chosen.size):
         p = chosen[k]
-        # The tilts first, which stand last.
-        for at in range(rows + 2):
-            row = at - 2 if at >= 2 else rows + at
+        for row in range(rows):
             for c in range(width):
                 room[c] = raised[k, row, c] * pooled[k, c]
             for i in range(level_of.size):
@@ -291,15 +282,13 @@ def bound(
                     continue
                 ours, events = _events(n, p, level_of[i])
                 stop = starts[i + 1] if i + 1 < level_of.size else width
-                total = added(room, starts[i], stop - starts[i])
-                if at < 2:
-                    known = abs(miss[k, at, i]) <= CONVERGED * ours
-                    terms = total - ours * tilt_z[k, at, i] + at_mean[k, level_of[i]]
-                    lower[at, i] = terms if known else -np.inf
+                terms = added(room, starts[i], stop - starts[i]) - ours * log_z[k, row, i]
+                if row % ROWS == 0:  # a tilt, with which the rows behind it are compared
+                    known = abs(miss[k, row, i]) <= CONVERGED * ours
+                    lower[i] = terms + at_mean[k, level_of[i]] if known else -np.inf
                     continue
-                terms = total - ours * log_z[k, row, i] + spread[k, row, i]
                 slack = ROUNDING * events * (1.0 + largest[row % ROWS, i])
-                found = terms - lower[row // ROWS, i] + slack
+                found = terms + spread[k, row, i] - lower[i] + slack
                 if np.isfinite(found):
                     bounds[p, behind + row * level_of.size + i] = found
 
@@ -318,7 +307,7 @@ def compile_bounds(*, cache: bool) -> BoundKernels:
     :func:`detectors.compiled_canary.compile_canary`."""
     ranges, levels = _tuple(*[_I1] * 4, *[_F1] * 4), _tuple(_I1, _I1, _I1, _F2)
     parts, two = _tuple(_F3, _F3), _tuple(_F3, _F4, _F2, _F2)
-    pane, pair = _tuple(_I1, _I3, _B2, _F2), _tuple(_F3, _F3)
+    pane = _tuple(_I1, _I3, _B2, _F2)
     signatures = {
         split: ("boolean", ranges, _I1, _I3, _I3, _F3, _B2, parts, two),
         begin: (
@@ -326,8 +315,8 @@ def compile_bounds(*, cache: bool) -> BoundKernels:
             *(_F3, _F1, _F2, _F2, _F2, _F3),
         ),
         approach: ("boolean", levels, "int64", "float64", "boolean", pane, _B1, *[_F3] * 4),
-        weigh: ("void", levels, pane, *[_F3] * 4),
-        bound: ("void", levels, _F2, pane, _F2, pair, pair, _F3, _F2),
+        weigh: ("void", levels, pane, *[_F3] * 3),
+        bound: ("void", levels, _F2, pane, _F2, *[_F3] * 4, _F2),
     }
     return BoundKernels(
         *(
