@@ -38,6 +38,7 @@ Indices = NDArray[np.int64]
 ROUNDING = 64 * float(np.finfo(np.float64).eps)
 """Twice that of the plain form: sums are taken in other orders."""
 CONVERGED = 1e-9
+"""The z of a tilt is found where the mean of S misses n by at most so many times n."""
 NEWTON_STEPS = 20
 UPPER_STEPS = 2
 MOST_STEP = 2.0

@@ -21,7 +21,7 @@ from detectors.compiled_parts import added, entry, larger, part, smaller
 from detectors.conditional import TIGHT_SHARE
 
 _LARGE = 32.0
-"""From here on Stirling's formula is exact to the last bit with three terms of its error."""
+"""Above it three terms of the error of Stirling's formula are enough, as in the plain form."""
 _HALF_LOG = 0.5 * math.log(2.0 * math.pi)
 
 
