@@ -125,6 +125,10 @@ def _show(
                 "judge, µs CPU per release, column and pane",
                 f"{judge['cpu_us_per_release_column_pane']:.1f}",
             ],
+            [
+                "judge, the same of each later minute",
+                ", ".join(f"{us:.1f}" for us in judge["cpu_us_per_release_column_pane_by_window"]),
+            ],
             ["judge, MB once all windows are held (carried forward)", f"{lasting:.0f}"],
             ["judge, longest record, s", f"{judge['slowest_record_s']:.2f}"],
             ["judge, intervals held", f"{judge['intervals']:,.0f}"],

@@ -11,6 +11,7 @@ import argparse
 import asyncio
 import functools
 import gc
+import itertools
 import json
 import logging
 import time
@@ -27,6 +28,7 @@ from bench.memory_scene import Scene, read_blocks, read_references, write_blocks
 from detectors.thresholds import ThresholdSettings
 from streams.cardinality import Limits
 from streams.changelog import Changelog
+from streams.evidence_kernels import load, ready
 from streams.inputs import InputFormat, InputSettings
 from streams.internal_topics import FINDINGS, REFERENCES, SUMMARIES, VERDICTS, WINDOWS
 from streams.judge import ModelSettings
@@ -135,7 +137,7 @@ def _acknowledged() -> Awaitable[None]:
 
 
 async def judge(scene: Scene, folder: Path) -> dict[str, Any]:
-    """One judge with all models."""
+    """One judge with all models, with compiled kernels where numba is installed."""
 
     def no_consumer() -> confluent_kafka.Consumer:
         raise RuntimeError("this book is filled by hand")
@@ -155,15 +157,18 @@ async def judge(scene: Scene, folder: Path) -> dict[str, Any]:
         PARTITIONS,
         lambda _: own,
         book.by_id,
+        ready,
     )
     topics = {name: Discarded() for name in (WINDOWS, FINDINGS, VERDICTS, REFERENCES)}
     agent = JudgeAgent(state, book, topics, lambda: START_MS)
+    compiled = load() is not None
     idle = resident_mb()
     resident: list[float] = []
     offsets = [0] * PARTITIONS
     cpu = slowest = 0.0
     records = 0
     after_windows: list[float] = []
+    cpu_after_windows: list[float] = []
     for (record,) in read_blocks(folder / "summaries"):
         partition, value = record
         start = time.process_time()
@@ -176,8 +181,16 @@ async def judge(scene: Scene, folder: Path) -> dict[str, Any]:
             resident.append(resident_mb())
         if topics[VERDICTS].sent >= (len(after_windows) + 1) * scene.releases:
             after_windows.append(resident_mb())  # every release has closed one window more
+            cpu_after_windows.append(cpu)
     resident.append(resident_mb())
+    keys = scene.releases * scene.columns
+    panes = TimeSettings().windows_ms[0] // TimeSettings().pane_ms
+    lasting = [
+        (after - before) / (keys * panes) * 1e6
+        for before, after in itertools.pairwise(cpu_after_windows)
+    ]
     return {
+        "compiled": compiled,
         "idle_mb": idle,
         "resident_mb": resident,
         "after_windows_mb": after_windows,
@@ -185,9 +198,8 @@ async def judge(scene: Scene, folder: Path) -> dict[str, Any]:
         "cpu_s": cpu,
         "slowest_record_s": slowest,
         "records": records,
-        "cpu_us_per_release_column_pane": cpu
-        / (scene.releases * scene.columns * scene.panes)
-        * 1e6,
+        "cpu_us_per_release_column_pane": cpu / (keys * scene.panes) * 1e6,
+        "cpu_us_per_release_column_pane_by_window": lasting,
         "intervals": len(intervals.data),
         "intervals_table_mb": intervals.size() / 1e6,
         "models_table_mb": models.size() / 1e6,
