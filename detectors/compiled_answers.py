@@ -16,6 +16,7 @@ import numpy as np
 from detectors.answer_kernels import AnswerKernels
 from detectors.canary_answers import FEWEST_CASES, MOST_EVENTS, NEVER, WAYS, Answer
 from detectors.compiled_parts import entry, larger, part, smaller
+from detectors.compiled_types import B1, B2, F1, F2, F3, I1, I2, I3, tuple_of
 from detectors.upstream import Direction
 
 _FAILED, _NO_VALUES, _NO_PAIRS, _CONSTANT, _NO_VARIATION = map(int, tuple(Answer)[:5])
@@ -228,35 +229,26 @@ def answer(
             open_[p, i] = passes and not inside
 
 
-_I1, _I2, _I3 = "int64[::1]", "int64[:,::1]", "int64[:,:,::1]"
-_F1, _F2, _F3 = "float64[::1]", "float64[:,::1]", "float64[:,:,::1]"
-_B1, _B2 = "boolean[::1]", "boolean[:,::1]"
-
-
-def _tuple(*types: str) -> str:
-    return f"Tuple(({', '.join(types)}))"
-
-
 def compile_answers(*, cache: bool) -> AnswerKernels:
     """The kernels, compiled for the types in use and no others; see
     :func:`detectors.compiled_canary.compile_canary`."""
-    held, logs = _tuple(_I1, _B1, _B1, _F1, _F1, _F1), _tuple(_F3, _F2)
-    sequences = _tuple(_I2, _I2, _F2, _F2, _F2, _F2, _I2)
-    look_at = held, _I1, sequences, _tuple(_I2, _F2), _F2, _F3, logs
+    held, logs = tuple_of(I1, B1, B1, F1, F1, F1), tuple_of(F3, F2)
+    sequences = tuple_of(I2, I2, F2, F2, F2, F2, I2)
+    look_at = held, I1, sequences, tuple_of(I2, F2), F2, F3, logs
     answered = (
         held,
-        _tuple(_I1, _I1, _I1, _F1, _F1, _I1, _B1, _F1),
-        _I1,
-        "Tuple((float64, int64))",
-        _tuple(_F2, _I2, _F2, _F2),
-        _tuple(*[_I2] * 5),
+        tuple_of(I1, I1, I1, F1, F1, I1, B1, F1),
+        I1,
+        tuple_of("float64", "int64"),
+        tuple_of(F2, I2, F2, F2),
+        tuple_of(*[I2] * 5),
         sequences,
-        _F2,
-        _F3,
+        F2,
+        F3,
         logs,
-        _F3,
-        _I3,
-        _B2,
+        F3,
+        I3,
+        B2,
     )
     return AnswerKernels(
         entry(look, f"void({', '.join(look_at)})", cache),

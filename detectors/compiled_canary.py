@@ -28,15 +28,9 @@ from detectors.compiled_canary_bounds import compile_bounds
 from detectors.compiled_canary_pane import tell
 from detectors.compiled_parts import entry, sums_like_numpy
 from detectors.compiled_reading import compile_reading
+from detectors.compiled_types import B1, B2, F1, F2, F3, I1, I2, I3, tuple_of
 
-_WEALTH = "Tuple((int64[::1], float64[::1], float64[::1], int64[::1], int64[::1], int64[::1]))"
-_I1, _I2, _I3 = "int64[::1]", "int64[:,::1]", "int64[:,:,::1]"
-_F1, _F2, _F3 = "float64[::1]", "float64[:,::1]", "float64[:,:,::1]"
-_B1, _B2 = "boolean[::1]", "boolean[:,::1]"
-
-
-def _tuple(*types: str) -> str:
-    return f"Tuple(({', '.join(types)}))"
+_WEALTH = tuple_of(I1, F1, F1, I1, I1, I1)
 
 
 def compile_canary(*, cache: bool) -> CanaryKernels:
@@ -45,81 +39,81 @@ def compile_canary(*, cache: bool) -> CanaryKernels:
     order than they do."""
     if not sums_like_numpy(cache):
         raise RuntimeError("numpy adds doubles in an order that the kernels do not know")
-    ranges, pair = _tuple(*[_I1] * 4, *[_F1] * 4), _tuple(_F2, _I2)
+    ranges, pair = tuple_of(*[I1] * 4, *[F1] * 4), tuple_of(F2, I2)
     signatures = {
         tell: (
-            _tuple(_I1, _I1, _F1, _F1, _B1, _B1, *[_I1] * 6, "int64"),
-            _tuple(_I3, _I3, _F3, _F3, _B2),
-            _tuple(_I2, *[_F2] * 5),
-            _tuple(*[_I2] * 5),
-            _tuple(_I2, _I2, _F2, _F2, _F2, _F2, _I2),
-            _tuple(_I2, _F2),
-            _F2,
-            _I2,
-            _tuple(_F1, _F1),
-            "Tuple((float64, int64, float64))",
+            tuple_of(I1, I1, F1, F1, B1, B1, *[I1] * 6, "int64"),
+            tuple_of(I3, I3, F3, F3, B2),
+            tuple_of(I2, *[F2] * 5),
+            tuple_of(*[I2] * 5),
+            tuple_of(I2, I2, F2, F2, F2, F2, I2),
+            tuple_of(I2, F2),
+            F2,
+            I2,
+            tuple_of(F1, F1),
+            tuple_of("float64", "int64", "float64"),
             "UniTuple(int64, 2)",
-            _I3,
-            _F3,
-            _tuple(_I2, _F2),
-            _tuple(_I3, _I3, _F2, _B2, _F2, _F2, _F2),
+            I3,
+            F3,
+            tuple_of(I2, F2),
+            tuple_of(I3, I3, F2, B2, F2, F2, F2),
         ),
-        excuse: ("float64", _F2, _F2),
-        tolerate: (_tuple(_F1, _F1), _F2, _F2),
+        excuse: ("float64", F2, F2),
+        tolerate: (tuple_of(F1, F1), F2, F2),
         stake: (
             ranges,
-            _tuple(_I1, _I1, _I1, _F2),
-            _tuple(_I1, _I1, _I1, _F1, _I1, _I1, _F1),
-            _I3,
-            _I3,
-            _I3,
-            _F2,
-            _F3,
-            _F1,
-            _F2,
-            _F1,
-            _I1,
+            tuple_of(I1, I1, I1, F2),
+            tuple_of(I1, I1, I1, F1, I1, I1, F1),
+            I3,
+            I3,
+            I3,
+            F2,
+            F3,
+            F1,
+            F2,
+            F1,
+            I1,
         ),
         earn: (
             ranges,
-            _tuple(_I1, _I1, _F1, _F1, _I1, "int64"),
-            _tuple(_I1, _I1, _I1, _I1, _F1, _F1),
-            _I1,
-            _I3,
-            _I3,
-            _F2,
-            _F2,
-            _F3,
-            _F1,
-            _F1,
-            _F2,
-            _F2,
+            tuple_of(I1, I1, F1, F1, I1, "int64"),
+            tuple_of(I1, I1, I1, I1, F1, F1),
+            I1,
+            I3,
+            I3,
+            F2,
+            F2,
+            F3,
+            F1,
+            F1,
+            F2,
+            F2,
         ),
         put_in: (
             _WEALTH,
             "UniTuple(float64, 2)",
             "int64",
-            _F2,
-            _F2,
-            _F2,
-            _I2,
+            F2,
+            F2,
+            F2,
+            I2,
             pair,
-            _F2,
-            _F2,
-            _I2,
+            F2,
+            F2,
+            I2,
         ),
-        settle: (_WEALTH, _B2, pair, _F2, _F2, _F2, _I2, _F2),
-        total: (_WEALTH, _F2, _F2),
+        settle: (_WEALTH, B2, pair, F2, F2, F2, I2, F2),
+        total: (_WEALTH, F2, F2),
         close: (
             _WEALTH,
             "float64",
-            _B2,
-            _F2,
-            _F2,
-            _F2,
-            _I2,
-            _tuple(_I2, _F2, _F2, _I2),
-            _tuple(_I2, _F2, _F2, _I2),
+            B2,
+            F2,
+            F2,
+            F2,
+            I2,
+            tuple_of(I2, F2, F2, I2),
+            tuple_of(I2, F2, F2, I2),
         ),
     }
     gives = {stake: "int64", close: "boolean"}

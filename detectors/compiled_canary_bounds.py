@@ -18,6 +18,7 @@ import numpy as np
 from detectors.canary_bounds import BoundKernels
 from detectors.canary_evidence import CONVERGED, MOST_STEP, ROUNDING, ROWS
 from detectors.compiled_parts import added, entry, larger, part, smaller
+from detectors.compiled_types import B1, B2, F1, F2, F3, F4, I1, I3, tuple_of
 from detectors.conditional import TIGHT_SHARE
 
 _LARGE = 32.0
@@ -293,30 +294,21 @@ def bound(
                     bounds[p, behind + row * level_of.size + i] = found
 
 
-_I1, _I3 = "int64[::1]", "int64[:,:,::1]"
-_F1, _F2, _F3, _F4 = (f"float64[{':,' * axes}::1]" for axes in range(4))
-_B1, _B2 = "boolean[::1]", "boolean[:,::1]"
-
-
-def _tuple(*types: str) -> str:
-    return f"Tuple(({', '.join(types)}))"
-
-
 def compile_bounds(*, cache: bool) -> BoundKernels:
     """The kernels, compiled for the types in use and no others; see
     :func:`detectors.compiled_canary.compile_canary`."""
-    ranges, levels = _tuple(*[_I1] * 4, *[_F1] * 4), _tuple(_I1, _I1, _I1, _F2)
-    parts, two = _tuple(_F3, _F3), _tuple(_F3, _F4, _F2, _F2)
-    pane = _tuple(_I1, _I3, _B2, _F2)
+    ranges, levels = tuple_of(*[I1] * 4, *[F1] * 4), tuple_of(I1, I1, I1, F2)
+    parts, two = tuple_of(F3, F3), tuple_of(F3, F4, F2, F2)
+    pane = tuple_of(I1, I3, B2, F2)
     signatures = {
-        split: ("boolean", ranges, _I1, _I3, _I3, _F3, _B2, parts, two),
+        split: ("boolean", ranges, I1, I3, I3, F3, B2, parts, two),
         begin: (
-            *("void", ranges, levels, _tuple(_I3, _I3, _I3), _I1, _B2, parts, two),
-            *(_F3, _F1, _F2, _F2, _F2, _F3),
+            *("void", ranges, levels, tuple_of(I3, I3, I3), I1, B2, parts, two),
+            *(F3, F1, F2, F2, F2, F3),
         ),
-        approach: ("boolean", levels, "int64", "float64", "boolean", pane, _B1, *[_F3] * 4),
-        weigh: ("void", levels, pane, *[_F3] * 3),
-        bound: ("void", levels, _F2, pane, _F2, *[_F3] * 4, _F2),
+        approach: ("boolean", levels, "int64", "float64", "boolean", pane, B1, *[F3] * 4),
+        weigh: ("void", levels, pane, *[F3] * 3),
+        bound: ("void", levels, F2, pane, F2, *[F3] * 4, F2),
     }
     return BoundKernels(
         *(

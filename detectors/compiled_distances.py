@@ -13,6 +13,7 @@ import numpy as np
 
 from detectors.cell_statistics import PSEUDO_COUNT, SMALLEST_EXPECTED, TINY, TWO_LOG_2
 from detectors.compiled_parts import added, entry, larger, part, smaller, sums_like_numpy
+from detectors.compiled_types import B1, F1, F2, I1, tuple_of
 
 
 def prepare(starts: Any, usual: Any, now: Any, full: Any, logs: Any) -> None:
@@ -130,8 +131,7 @@ def conclude(
         found[5, c] = most
 
 
-_F1, _F2 = "float64[::1]", "float64[:,::1]"
-_SIDE = f"Tuple(({_F1}, {_F1}, {_F1}, {_F1}, boolean[::1]))"
+_SIDE = tuple_of(F1, F1, F1, F1, B1)
 
 
 def compile_distances(*, cache: bool) -> tuple[Callable[..., None], Callable[..., None]]:
@@ -139,8 +139,8 @@ def compile_distances(*, cache: bool) -> tuple[Callable[..., None], Callable[...
     :func:`detectors.compiled_canary.compile_canary`."""
     if not sums_like_numpy(cache):
         raise RuntimeError("numpy adds doubles in an order that the kernels do not know")
-    both = f"int64[::1], {_SIDE}, {_SIDE}, {_F2}, {_F2}"
+    both = f"{I1}, {_SIDE}, {_SIDE}, {F2}, {F2}"
     return (
         entry(prepare, f"void({both})", cache),
-        entry(conclude, f"void({both}, {_F2}, {_F1})", cache),
+        entry(conclude, f"void({both}, {F2}, {F1})", cache),
     )

@@ -16,6 +16,7 @@ import numpy as np
 from detectors.bets import SAFE
 from detectors.cells import LARGEST_EXACT
 from detectors.compiled_parts import added, entry, larger, part, smaller, sums_like_numpy
+from detectors.compiled_types import B1, F1, F2, F3, I1, tuple_of
 from detectors.drift import LARGEST_STEP, MOST_ROWS
 from detectors.drift_kernels import DriftKernels
 from detectors.payoffs import EXPERTS_ROWS, MEMORIES
@@ -166,10 +167,7 @@ def grow(
     return False
 
 
-_F1, _F2, _F3 = "float64[::1]", "float64[:,::1]", "float64[:,:,::1]"
-_TABLE = (
-    f"Tuple(({', '.join(['int64[::1]'] * 4 + [_F1] * 9 + ['boolean[::1]'] * 2 + ['int64[::1]'])}))"
-)
+_TABLE = tuple_of(*[I1] * 4, *[F1] * 9, B1, B1, I1)
 
 
 def compile_drift(*, cache: bool) -> DriftKernels:
@@ -178,14 +176,12 @@ def compile_drift(*, cache: bool) -> DriftKernels:
     if not sums_like_numpy(cache):
         raise RuntimeError("numpy adds doubles in an order that the kernels do not know")
     return DriftKernels(
-        entry(count, f"void({', '.join(['int64[::1]'] * 6)}, {_F1})", cache),
-        entry(weigh, f"boolean({_TABLE}, float64, {_F2}, {_F2}, {_F2}, {_F2}, {_F3})", cache),
-        entry(
-            gain, f"void({_TABLE}, UniTuple(int64, 2), {_F1}, {_F2}, {_F2}, {_F3}, {_F2})", cache
-        ),
+        entry(count, f"void({', '.join([I1] * 6)}, {F1})", cache),
+        entry(weigh, f"boolean({_TABLE}, float64, {F2}, {F2}, {F2}, {F2}, {F3})", cache),
+        entry(gain, f"void({_TABLE}, UniTuple(int64, 2), {F1}, {F2}, {F2}, {F3}, {F2})", cache),
         entry(
             grow,
-            f"boolean({_TABLE}, {_F1}, float64, int64[::1], {_F2}, {_F2}, UniTuple({_F1}, 3))",
+            f"boolean({_TABLE}, {F1}, float64, {I1}, {F2}, {F2}, UniTuple({F1}, 3))",
             cache,
         ),
     )

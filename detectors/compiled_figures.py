@@ -12,6 +12,7 @@ from typing import Any
 import numpy as np
 
 from detectors.compiled_parts import entry, part
+from detectors.compiled_types import B1, F2, F3, I1, I2, I3, tuple_of
 from detectors.fixed_point import STEPS, WORD
 from detectors.sketch import RELATIVE_ERROR, SQUARE_ERROR
 
@@ -126,8 +127,6 @@ def figures(table: Any, vectors: Any, counts: Any, values: Any, look: Any) -> No
 def compile_figures(*, cache: bool) -> Callable[..., None]:
     """The kernel, compiled for the types in use and no others. ``cache``: as of
     :func:`detectors.compiled_canary.compile_canary`."""
-    i1, i2 = "int64[::1]", "int64[:,::1]"
-    table = f"Tuple(({i1}, boolean[::1], {i1}, {i1}, {i2}, float64[:,::1]))"
-    types = f"{table}, {i2}, int64[:,:,::1], float64[:,:,::1], int8[:,::1]"
+    types = f"{tuple_of(I1, B1, I1, I1, I2, F2)}, {I2}, {I3}, {F3}, int8[:,::1]"
     compiled: Callable[..., None] = entry(figures, f"void({types})", cache)
     return compiled

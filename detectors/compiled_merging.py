@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 
 from detectors.compiled_parts import entry, larger, smaller
+from detectors.compiled_types import F3, I1, I2
 from detectors.fixed_point import WORD
 from detectors.merging import MergingKernels
 
@@ -79,8 +80,8 @@ def count_up(
 def compile_merging(*, cache: bool) -> MergingKernels:
     """The kernels, compiled for the types in use and no others. ``cache``: as of
     :func:`detectors.compiled.compile_all`."""
-    i1, i2, f3, keys = "int64[::1]", "int64[:,::1]", "float64[:,:,::1]", "int32[::1]"
+    keys = "int32[::1]"
     return MergingKernels(
-        entry(add_up, f"void({i2}, {f3}, {i1}, {i1}, {i2}, {f3})", cache),
-        entry(count_up, f"boolean({i2}, {keys}, {i1}, int64, {keys}, {i1}, {i1})", cache),
+        entry(add_up, f"void({I2}, {F3}, {I1}, {I1}, {I2}, {F3})", cache),
+        entry(count_up, f"boolean({I2}, {keys}, {I1}, int64, {keys}, {I1}, {I1})", cache),
     )

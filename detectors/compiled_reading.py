@@ -14,6 +14,7 @@ from detectors.canary_cells import FIRST_NORMAL, MANTISSAS
 from detectors.canary_counts import CANCELS, FAILED, HIGH, PREDICTIONS
 from detectors.canary_reading import ReadingKernels
 from detectors.compiled_parts import entry, larger, part
+from detectors.compiled_types import B1, F1, F3, I1, I2, I3, tuple_of
 from detectors.fixed_point import STEPS
 from detectors.layout import (
     CLIPPED_FIRST,
@@ -163,18 +164,14 @@ def cut(
     return True
 
 
-_I1, _I2, _I3 = "int64[::1]", "int64[:,::1]", "int64[:,:,::1]"
-_F1, _F3, _B1 = "float64[::1]", "float64[:,:,::1]", "boolean[::1]"
-
-
 def compile_reading(*, cache: bool) -> ReadingKernels:
     """The kernels, compiled for the types in use and no others; see
     :func:`detectors.compiled_canary.compile_canary`."""
-    types = ["int64", *[_I1] * 6, _I2, _I1, _B1, _I1, _B1, *[_F1] * 4]
-    table = f"Tuple(({', '.join(types)}))"
+    types = ["int64", *[I1] * 6, I2, I1, B1, I1, B1, *[F1] * 4]
+    table = tuple_of(*types)
     flags = "boolean[:,:,::1]"
-    read_types = f"{table}, {_I2}, {_I2}, {_I2}, {_I3}, {_I3}, {_F3}, {_F3}, {flags}"
-    cut_types = f"{_F1}, {_I1}, {_B1}, int32[:,::1], int32[::1], {_I1}, {_I1}, int64, {_I2}, {_I3}"
+    read_types = f"{table}, {I2}, {I2}, {I2}, {I3}, {I3}, {F3}, {F3}, {flags}"
+    cut_types = f"{F1}, {I1}, {B1}, int32[:,::1], int32[::1], {I1}, {I1}, int64, {I2}, {I3}"
     return ReadingKernels(
         entry(read, f"boolean({read_types})", cache), entry(cut, f"boolean({cut_types})", cache)
     )
