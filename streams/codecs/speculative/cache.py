@@ -14,7 +14,7 @@ import sys
 from functools import cache
 from pathlib import Path
 
-_OTHER_SOURCES = (
+OTHER_SOURCES = (
     "streams/codecs/columns.py",
     "streams/codecs/placing.py",
     "detectors/bets.py",
@@ -23,6 +23,8 @@ _OTHER_SOURCES = (
     "detectors/canary_cells.py",
     "detectors/canary_counts.py",
     "detectors/canary_evidence.py",
+    "detectors/cell_statistics.py",
+    "detectors/cells.py",
     "detectors/compiled.py",
     "detectors/compiled_answers.py",
     "detectors/compiled_canary.py",
@@ -32,11 +34,13 @@ _OTHER_SOURCES = (
     "detectors/compiled_drift.py",
     "detectors/compiled_parts.py",
     "detectors/compiled_reading.py",
+    "detectors/compiled_types.py",
     "detectors/conditional.py",
     "detectors/dispersion.py",
     "detectors/drift.py",
     "detectors/e_process.py",
     "detectors/fixed_point.py",
+    "detectors/kernels.py",
     "detectors/layout.py",
     "detectors/payoffs.py",
     "detectors/scratch.py",
@@ -64,7 +68,7 @@ def _digest(versions: tuple[str, ...]) -> str:
     digest = hashlib.sha256("\0".join((*versions, sys.version)).encode())
     here = Path(__file__).parent
     root = here.parents[2]
-    for path in (*sorted(here.glob("*.py")), *(root / name for name in _OTHER_SOURCES)):
+    for path in (*sorted(here.glob("*.py")), *(root / name for name in OTHER_SOURCES)):
         digest.update(path.read_bytes())
     return digest.hexdigest()[:16]
 
